@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OCI_BASE_LIMITS_H
+#define OCI_BASE_LIMITS_H
+
+/* Every limit tarn sets, with its reason. Sizes are bytes unless the name says otherwise. */
+
+/* OCI distribution-spec: registries SHOULD refuse manifests larger than 4 MiB. */
+#define LIMIT_MANIFEST        (4u << 20)
+/* Image configs carry history; the largest seen in the wild are some hundred KiB. */
+#define LIMIT_CONFIG          (4u << 20)
+/* A runtime bundle's config.json; engines inject long mount and env lists. */
+#define LIMIT_BUNDLE_CONFIG   (8u << 20)
+/* One parser stack frame per level: no document we read nests deeper than about 10. */
+#define LIMIT_JSON_DEPTH      32
+/* index → index → manifest; more is a loop or an attack. */
+#define LIMIT_INDEX_NESTING   4
+/* overlayfs takes 500 lowers, Docker and containerd stop at 127/128. */
+#define LIMIT_LAYERS          128
+/* Host + '/' + name: distribution-spec, section on names. */
+#define LIMIT_REF             512
+#define LIMIT_NAME            256
+/* Linux NAME_MAX and PATH_MAX. */
+#define LIMIT_FILE_NAME       255
+#define LIMIT_PATH            4096
+/* Linux XATTR_NAME_MAX, and what EROFS stores in 16 bits. */
+#define LIMIT_XATTR_NAME      255
+#define LIMIT_XATTR_VALUE     65535
+#define LIMIT_XATTRS          1024
+/* 1 M files is the largest image we promise; 4 M entries leave room for duplicates. */
+#define LIMIT_ENTRIES         (4u << 20)
+/* The encoded table of contents of such a layer. */
+#define LIMIT_TOC             (1u << 30)
+/* 32-bit block numbers of 512 bytes in the EROFS chunk index (KERNEL.md section 1). */
+#define LIMIT_TAR_SIZE        ((uint64_t)1 << 41)
+/* Nested directories in one layer: PATH_MAX / 2. */
+#define LIMIT_TREE_DEPTH      2048
+/* A span: the unit of fetch, verification, fill and eviction. */
+#define LIMIT_SPAN_MIN        (64u << 10)
+#define LIMIT_SPAN_MAX        (4u << 20)
+/* Bearer tokens of large registries are some KiB. */
+#define LIMIT_TOKEN           (16u << 10)
+/* Headers of one HTTP answer that we keep. */
+#define LIMIT_HTTP_HEADERS    (64u << 10)
+#define LIMIT_REDIRECTS       5
+/* passwd and group of an image. */
+#define LIMIT_PASSWD          (4u << 20)
+/* One message on the control socket, and clients at once. */
+#define LIMIT_CTL_MESSAGE     (128u << 10)
+#define LIMIT_CTL_CLIENTS     256
+/* Events read and not yet answered: each costs a descriptor of the engine. */
+#define LIMIT_SLOTS           4096
+/* Layers mounted at once. */
+#define LIMIT_MOUNTED         4096
+/* Container ids become directory names. */
+#define LIMIT_ID              128
+/* A settings file. */
+#define LIMIT_SETTINGS        (64u << 10)
+
+#endif
