@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OCI_REGISTRY_H
+#define OCI_REGISTRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "oci/base/digest.h"
+#include "oci/base/limits.h"
+#include "oci/stream.h"
+
+struct buf;
+struct err;
+
+/* Where a repository is and how to speak to it. Plain data (it crosses process borders). */
+struct registry_at {
+	char host[LIMIT_NAME]; /* with port */
+	char repo[LIMIT_NAME];
+	bool plain_http;       /* HTTP instead of HTTPS */
+	bool insecure_tls;     /* HTTPS without checking the certificate */
+	char user[256];        /* "" = anonymous */
+	char secret[1024];     /* password; wiped by registry_free() */
+};
+
+/*
+ * A client of the OCI distribution API. One object serves one thread, keeps connections and
+ * tokens, and may be used for any number of repositories. Blocking.
+ */
+struct registry;
+
+struct registry_options {
+	uint32_t connect_timeout_ms; /* default 10 000 */
+	uint32_t stall_timeout_ms;   /* no byte for so long: -ETIMEDOUT; default 15 000 */
+	const char *ca_pem;          /* CA bundle as PEM text, borrowed; NULL = the library's own */
+	size_t ca_pem_len;
+	const char *user_agent;
+};
+
+int registry_new(const struct registry_options *opt, struct registry **ret, struct err *e);
+struct registry *registry_free(struct registry *r);
+
+static inline void registry_freep(struct registry **r)
+{
+	registry_free(*r);
+}
+
+/*
+ * GET manifests/@reference (a tag or "sha256:…") into @out, and its Content-Type (parameters
+ * cut off) into @content_type. When the server sends Docker-Content-Digest it must agree with
+ * the body; when @reference is a digest the body must have it.
+ */
+int registry_manifest(struct registry *r, const struct registry_at *at, const char *reference,
+		      struct buf *out, char content_type[LIMIT_NAME], struct digest *ret_digest,
+		      struct err *e);
+
+/* GET a whole small blob (a config) into @out, at most out->max bytes, digest checked. */
+int registry_blob(struct registry *r, const struct registry_at *at, const struct digest *digest,
+		  struct buf *out, struct err *e);
+
+/*
+ * Opens bytes [@off, @off + @len) of a blob whose size is known to be @blob_size, as a stream to
+ * pull from. With off = 0 and len = blob_size no Range is sent (the answer must then be 200 and
+ * of that length); else the answer must be 206 with exactly that Content-Range: a 200, a short,
+ * longer or shifted answer is refused with -EPROTO and named. Free the stream with
+ * stream_free(); one stream per registry object at a time.
+ *
+ * Redirects are followed at most LIMIT_REDIRECTS times, without credentials once the host
+ * changes. 401 starts the token flow (FORMATS.md 1.3) and is tried again once.
+ *
+ * Errors: -ENOENT 404, -EACCES 401/403, -EAGAIN 429 and 5xx (worth another try), -ETIMEDOUT,
+ * -ECONNRESET and other transport errors, -EPROTO for answers that break the protocol.
+ */
+int registry_blob_range(struct registry *r, const struct registry_at *at,
+			const struct digest *digest, uint64_t blob_size, uint64_t off,
+			uint64_t len, struct stream **ret, struct err *e);
+
+#endif
