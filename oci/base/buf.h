@@ -14,7 +14,7 @@ struct buf {
 	size_t len;
 	size_t cap;
 	size_t max; /* bytes this buffer may hold at most */
-	int failed; /* 0, -ENOMEM or -EFBIG */
+	int failed; /* 0, -ENOMEM or -EFBIG; -EINVAL: a json_gen was used wrongly */
 };
 
 void buf_init(struct buf *b, size_t max);

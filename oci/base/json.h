@@ -10,8 +10,9 @@ struct buf;
 struct err;
 
 /*
- * The only file that knows yajl. Reading: a size cap and a depth cap are applied before the
- * library sees a byte (yajl's tree parser has neither); duplicate keys: the first counts.
+ * json.c and json_gen.c are the only files that know yajl. Reading: a size cap and a depth cap
+ * are applied before the library sees a byte (it has neither); text must be UTF-8; comments are
+ * allowed; duplicate keys: the first counts; a NUL in a key is refused.
  * Everything returned is borrowed from the document and lives until json_free().
  */
 struct json; /* a document or a value inside one */
