@@ -37,7 +37,7 @@ endif
 # --- what is built from what -----------------------------------------------------------------
 OCI_SRC    := $(sort $(wildcard oci/*.c oci/*/*.c))
 PLUGIN_SRC := $(sort $(filter-out plugin/main.c,$(wildcard plugin/*.c)) \
-	$(wildcard $(addprefix plugin/,$(addsuffix /*.c,fault fill store mount ctl engine fetch keep))))
+	$(wildcard $(addprefix plugin/,$(addsuffix /*.c,fault fill store mount ctl))))
 CLI_SRC    := $(sort $(wildcard plugin/cli/*.c))
 ATTACH_SRC := $(filter-out hooks/hook.c hooks/runtime.c,$(sort $(wildcard hooks/*.c)))
 UNIT_SRC   := $(sort $(wildcard tests/unit/*.c))

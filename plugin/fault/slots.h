@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGIN_FAULT_SLOTS_H
+#define PLUGIN_FAULT_SLOTS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "oci/base/limits.h"
+#include "plugin/settings.h"
+
+/*
+ * The journal of events that were read from the kernel and not yet answered, in memory shared by
+ * keeper, anchor and engine. It outlives the engine: whatever the engine knew about a waiting
+ * reader that the next engine needs is here (law 3).
+ *
+ * A slot's states, and who may move it:
+ *
+ *   FREE      → READING    engine, before read(2) of the group into `raw` (zeroed)
+ *   READING   → FREE       engine, when nothing was there to read
+ *   READING   → WAITING    engine, once the fields below are filled from `raw`
+ *   WAITING   → ANSWERING  engine (compare-and-swap); `response` is stored before
+ *   WAITING   → DENYING    keeper (compare-and-swap): deadline passed, or three engines died
+ *   DENYING   → DENIED     keeper, after its answer went out
+ *   ANSWERING → FREE       engine, after write(2), close(2) and zeroing `raw`
+ *   DENIED    → FREE       engine, after close(2) and zeroing `raw`
+ *
+ * Only the engine closes `fd`, and only after the answer: the kernel knows events by their fd
+ * number alone, and a number must not be drawn again while its event is open.
+ *
+ * A new engine, before it reads anything from a group: READING with event_len != 0 in `raw` was
+ * read and becomes WAITING; ANSWERING is answered again (ENOENT means that it had been); DENIED
+ * is closed and freed; DENYING is left to the keeper. When the fd table was lost with the anchor
+ * (`table` differs from the new one's number) the fd numbers of waiting slots are taken by
+ * placeholders, so that no new event can draw them.
+ */
+enum slot_state {
+	SLOT_FREE = 0,
+	SLOT_READING,
+	SLOT_WAITING,
+	SLOT_ANSWERING,
+	SLOT_DENYING,
+	SLOT_DENIED,
+};
+
+enum slot_group { SLOT_CONTENT = 0, SLOT_EXEC = 1 };
+
+#define SLOT_RAW 256 /* one event: 24 bytes of metadata and its info records, with room */
+
+struct slot {
+	_Atomic uint32_t state;  /* enum slot_state */
+	uint32_t group;          /* enum slot_group; set in READING */
+	int32_t fd;              /* event fd in the engine's table; the key of the answer */
+	int32_t pid;             /* who waits (tgid) */
+	uint64_t mask;           /* FAN_PRE_ACCESS, FAN_OPEN_EXEC_PERM, FAN_OPEN_PERM */
+	uint64_t dev, ino;       /* of the file the event is about (fstat of fd) */
+	uint64_t off, count;     /* the range; content group only */
+	uint64_t since_ns;       /* CLOCK_MONOTONIC, when it was read */
+	_Atomic uint32_t waited_ms; /* counted by the keeper while the slot waits for a source */
+	_Atomic uint32_t frozen; /* engine: not waiting for a source now (eviction, store I/O) */
+	uint32_t response;       /* what goes, or went, to the kernel */
+	_Atomic uint32_t deaths; /* engines that died while they handled this slot */
+	uint64_t table;          /* which fd table `fd` belongs to */
+	uint8_t raw[SLOT_RAW] __attribute__((aligned(8)));
+};
+
+#define SLOTS_HANDLERS 64 /* threads of the engine that can be handling a slot */
+
+struct slots {
+	uint32_t count;             /* slots in use of s[]; <= LIMIT_SLOTS */
+	uint64_t table;             /* number of the current engine fd table (keeper counts up) */
+	_Atomic int32_t engine_pid; /* set by the anchor */
+	_Atomic uint32_t engine_starts;
+	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the engine loop's last round */
+	/* Which slot each thread of the engine has in hand, + 1; 0 = none. Whoever finds the engine
+	 * dead adds a death to these slots and to no others. */
+	_Atomic uint32_t in_hand[SLOTS_HANDLERS];
+	struct settings settings;   /* current settings; the keeper writes, the engine reads */
+	struct slot s[LIMIT_SLOTS];
+};
+
+/* --- engine side --- */
+
+/* A FREE slot moved to READING with `raw` zeroed, or NULL when all are in use. */
+struct slot *slots_take(struct slots *t);
+/* READING → FREE: there was nothing to read. */
+void slot_put_back(struct slot *s);
+/*
+ * READING → WAITING: fills the fields from `raw`. 0, or -EBADMSG when it is not an event we know
+ * (the caller denies it).
+ */
+int slot_parse(struct slots *t, struct slot *s);
+
+/*
+ * Answers and frees: WAITING → ANSWERING → FREE, or DENIED → FREE. @group_fd is the group the
+ * event came from, @response FAN_ALLOW or FAN_DENY_WITH(errno). A slot that the keeper is
+ * denying (DENYING) is left alone: -EAGAIN, call again later. Returns 0 when the slot is free.
+ */
+int slot_answer(struct slot *s, int group_fd, uint32_t response);
+
+/* Makes the slots of a dead engine usable for this one, as described above. */
+void slots_settle(struct slots *t, const int group_fd[2]);
+/* Closes every descriptor from 3 up that is neither in @keep (sorted) nor waits for an answer. */
+void slots_close_others(struct slots *t, const int *keep, int nkeep);
+
+/* --- keeper side --- */
+
+/* Adds @tick_ms to every slot that waits for a source and denies with EIO those over @deadline. */
+unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
+		       uint32_t deadline_ms);
+/* The engine died: a death for each slot in hand; denies with EIO at the third. */
+unsigned slots_engine_died(struct slots *t, const int group_fd[2]);
+
+unsigned slots_waiting(const struct slots *t); /* slots that are not FREE */
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGIN_FILL_FLIGHT_H
+#define PLUGIN_FILL_FLIGHT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct engine;
+struct layer;
+struct err;
+struct fetch_job;
+struct fetch_note;
+
+/*
+ * Spans that are wanted, and what is being done about it: single flight (a span wanted twice is
+ * one job), demand before read-ahead before background fill, neighbours merged into one run, a
+ * pool of fetcher processes, worker threads that verify and write. Loop thread only, unless a
+ * function says otherwise.
+ *
+ *	want → queue → run (a fetcher) → span in the shared buffer → worker: copy, sha256,
+ *	pwrite → span_set(DIRTY), fault_recheck() → (soon) fdatasync → CLEAN → present file
+ *
+ * A run that fails is tried again with the next source, or after a backoff with jitter, as long
+ * as a reader waits for it (the keeper's deadline ends that with EIO). When every source is bad
+ * for good, the waiters are denied at once. Spans only wanted by read-ahead or fill go back to
+ * ABSENT on failure.
+ */
+struct flight;
+
+enum prio { PRIO_DEMAND = 0, PRIO_AHEAD, PRIO_FILL, PRIO_COUNT };
+
+int flight_new(struct engine *en, struct flight **ret);
+struct flight *flight_free(struct flight *f);
+
+/* The keeper gave us a fetcher: its socket and its shared buffer (both become owned). */
+int flight_add_fetcher(struct flight *f, int sock, int buffer_fd, int32_t pid);
+
+/*
+ * Makes sure that spans [first, last] of @l will become present. Present ones are left alone;
+ * UNPROVEN ones are checked; a queued one may gain priority.
+ */
+void flight_want(struct flight *f, struct layer *l, uint32_t first, uint32_t last,
+		 enum prio prio);
+/* Nobody wants the layer any more (umount): queued spans go back to ABSENT. Running ones end. */
+void flight_forget(struct flight *f, struct layer *l);
+/* Spans of @l that are queued, running or being checked. */
+uint32_t flight_busy(const struct flight *f, const struct layer *l);
+
+/*
+ * Starts an fdatasync of @l in a worker now (otherwise one starts about a second after a write);
+ * @done(ctx, result) runs on the loop when every span that was DIRTY at the call is CLEAN (0) or
+ * was lost (-EIO). May be NULL.
+ */
+void flight_sync(struct flight *f, struct layer *l, void (*done)(void *ctx, int result),
+		 void *ctx);
+
+/*
+ * Is what the page cache holds of tar bytes [off, off + len) what we wrote? Only for DIRTY spans
+ * (law 5); true for CLEAN ones. On false the span has been set ABSENT.
+ */
+bool flight_hit_ok(struct flight *f, struct layer *l, uint64_t off, uint64_t len);
+
+/* PIDs of the pool, for status. Returns how many were stored. */
+uint32_t flight_fetchers(const struct flight *f, int32_t *pids, uint32_t max);
+/* Time from a miss to its answer, for status; microseconds over the last 4096 misses. */
+void flight_latency(const struct flight *f, uint64_t *p50, uint64_t *p99, uint64_t *max);
+void flight_latency_add(struct flight *f, uint64_t ns);
+
+/* --- fetchers outside the pool, for tasks (any thread): fill/oneshot.c --- */
+
+/*
+ * A fresh fetcher process for one image or layer: what one image's bytes may have done to it
+ * cannot touch another's. Blocking.
+ */
+struct oneshot;
+int oneshot_new(struct engine *en, struct oneshot **ret, struct err *e);
+struct oneshot *oneshot_free(struct oneshot *o); /* ends the process */
+
+static inline void oneshot_freep(struct oneshot **o)
+{
+	oneshot_free(*o);
+}
+
+/* The buffer's slot @i (LIMIT_SPAN_MAX bytes), to put input for PARSE jobs. */
+void *oneshot_slot(struct oneshot *o, uint32_t i);
+
+/*
+ * Runs one job to its end. @fds (borrowed) travel with it. @note is called for every FETCH_SPAN
+ * and FETCH_BYTES with a private copy of the bytes (valid during the call); non-zero stops the
+ * job and ends the process. @final, when not NULL, gets the FETCH_DONE note.
+ */
+int oneshot_run(struct oneshot *o, const struct fetch_job *job, const int *fds, int nfds,
+		int (*note)(void *ctx, const struct fetch_note *n, const void *data,
+			    struct err *e),
+		void *ctx, struct fetch_note *final, struct err *e);
+
+#endif
