@@ -1,75 +1,180 @@
 # SPDX-License-Identifier: Apache-2.0
 # The only build file. `make help` lists what it can do.
 
-VERSION   := 0.1.0
-PREFIX    ?= /usr/local
-bindir    ?= $(PREFIX)/bin
-sbindir   ?= $(PREFIX)/sbin
+VERSION    := 0.1.0
+PREFIX     ?= /usr/local
+bindir     ?= $(PREFIX)/bin
+sbindir    ?= $(PREFIX)/sbin
 libexecdir ?= $(PREFIX)/libexec
-mandir    ?= $(PREFIX)/share/man
-datadir   ?= $(PREFIX)/share
-unitdir   ?= $(PREFIX)/lib/systemd/system
+datadir    ?= $(PREFIX)/share
+mandir     ?= $(datadir)/man
+unitdir    ?= $(PREFIX)/lib/systemd/system
+sysusersdir ?= $(PREFIX)/lib/sysusers.d
+hooksdir   ?= $(datadir)/containers/oci/hooks.d
 
-CC       ?= cc
-B        ?= build
-ISAL     ?= 0
-SAN      ?=
-WERROR   ?= $(if $(CI),-Werror,)
+CC      ?= cc
+B       ?= build
+ISAL    ?= 0
+SAN     ?=
+WERROR  ?= $(if $(CI),-Werror,)
+Q       := $(if $(V),,@)
 
-PKGS     := yajl libarchive libcurl libcrypto zlib libzstd libcap libseccomp
+PKGS       := yajl libarchive libcurl libcrypto zlib libzstd libcap libseccomp
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	-Wpointer-arith -Wwrite-strings -Wno-unused-parameter -Wformat=2 $(WERROR)
-CFLAGS   ?= -O2 -g
+CFLAGS   ?= -O2 -g $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 ALL_CFLAGS := -std=gnu11 $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
 	-DTARN_VERSION='"$(VERSION)"' -DTARN_LIBEXECDIR='"$(libexecdir)/tarn"' \
-	-fstack-protector-strong -fno-strict-aliasing -pthread -I. $(PKG_CFLAGS)
-ALL_CFLAGS += $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
-ALL_LDFLAGS := -pthread $(LDFLAGS) $(if $(SAN),-fsanitize=$(SAN))
-LIBS     := $(PKG_LIBS)
+	-fstack-protector-strong -fno-strict-aliasing -pthread -I. $(PKG_CFLAGS) $(SAN_FLAGS)
+ALL_LDFLAGS := -pthread -Wl,-z,relro,-z,now $(LDFLAGS) $(SAN_FLAGS)
+LIBS       := $(PKG_LIBS)
 ifeq ($(ISAL),1)
 ALL_CFLAGS += -DTARN_ISAL=1
-LIBS += -lisal
+LIBS       += -lisal
 endif
 
 # --- what is built from what -----------------------------------------------------------------
 OCI_SRC    := $(sort $(wildcard oci/*.c oci/*/*.c))
 PLUGIN_SRC := $(sort $(filter-out plugin/main.c,$(wildcard plugin/*.c)) \
-	$(wildcard $(addprefix plugin/,$(addsuffix /*.c,fault fill store mount ctl))))
+	$(wildcard $(addprefix plugin/,$(addsuffix /*.c,fault fill store mount ctl engine fetch keep))))
 CLI_SRC    := $(sort $(wildcard plugin/cli/*.c))
 ATTACH_SRC := $(filter-out hooks/hook.c hooks/runtime.c,$(sort $(wildcard hooks/*.c)))
-UNIT_SRC   := $(sort $(wildcard tests/unit/*.c))
 
-obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
-PROGS := $(B)/tarn $(B)/tarnd $(B)/tarn-hook $(B)/tarn-runtime
-UNITS := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
+obj     = $(patsubst %.c,$(B)/obj/%.o,$(1))
+bin     = $(patsubst %.c,$(B)/$(1)/%,$(notdir $(wildcard $(2))))
+ARCHIVES := $(B)/libattach.a $(B)/libplugin.a $(B)/liboci.a
+PROGS   := $(B)/tarn $(B)/tarnd $(B)/tarn-hook $(B)/tarn-runtime
+UNITS   := $(call bin,unit,tests/unit/*.c)
+FUZZERS := $(patsubst fuzz_%,%,$(notdir $(basename $(wildcard tests/fuzz/fuzz_*.c))))
+REPLAYS := $(addprefix $(B)/test/replay-,$(FUZZERS))
+HELPERS := $(call bin,test,tests/system/*.c tests/kernel/*.c tests/bench/*.c)
+STATICS := $(call bin,test,tests/fixtures/*.c)
+TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone
 
-all: $(PROGS)
+all: $(PROGS) ## the four programs
+tests: $(PROGS) $(TESTS)
 
 $(B)/liboci.a: $(call obj,$(OCI_SRC))
 $(B)/libplugin.a: $(call obj,$(PLUGIN_SRC))
 $(B)/libattach.a: $(call obj,$(ATTACH_SRC))
-$(B)/%.a:
+$(ARCHIVES):
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
-$(B)/tarn: $(call obj,$(CLI_SRC)) $(B)/libattach.a $(B)/libplugin.a $(B)/liboci.a
+$(B)/tarn: $(call obj,$(CLI_SRC)) $(ARCHIVES)
 $(B)/tarnd: $(call obj,plugin/main.c) $(B)/libplugin.a $(B)/liboci.a
-$(B)/tarn-hook: $(call obj,hooks/hook.c) $(B)/libattach.a $(B)/libplugin.a $(B)/liboci.a
-$(B)/tarn-runtime: $(call obj,hooks/runtime.c) $(B)/libattach.a $(B)/libplugin.a $(B)/liboci.a
+$(B)/tarn-hook: $(call obj,hooks/hook.c) $(ARCHIVES)
+$(B)/tarn-runtime: $(call obj,hooks/runtime.c) $(ARCHIVES)
+
+# A source may ask for link flags of its own, in one line: /* link: -Wl,--wrap=fdatasync */
+link_flags = $(shell sed -n 's|^/\* link: \(.*\) \*/$$|\1|p' $(1))
+define link
+@mkdir -p $(@D)
+$(if $(Q),@echo "  LD    $@")
+$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+endef
+
 $(PROGS):
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	$(link)
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(if $(Q),@echo "  CC    $<")
+	$(Q)$(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/unit/%: $(B)/obj/tests/unit/%.o $(B)/libplugin.a $(B)/liboci.a
+# --- tests -----------------------------------------------------------------------------------
+$(B)/unit/%: $(B)/obj/tests/unit/%.o $(ARCHIVES)
+	$(link) $(call link_flags,tests/unit/$*.c) -lcmocka
+$(B)/test/replay-%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(ARCHIVES)
+	$(link)
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(ARCHIVES)
+	$(link) -fsanitize=fuzzer
+$(filter $(call bin,test,tests/system/*.c),$(HELPERS)): $(B)/test/%: $(B)/obj/tests/system/%.o
+$(filter $(call bin,test,tests/kernel/*.c),$(HELPERS)): $(B)/test/%: $(B)/obj/tests/kernel/%.o
+$(filter $(call bin,test,tests/bench/*.c),$(HELPERS)): $(B)/test/%: $(B)/obj/tests/bench/%.o
+$(HELPERS): $(ARCHIVES)
+	$(link)
+# Helpers that run inside containers: nothing but libc, and that linked in.
+$(STATICS): $(B)/test/%: tests/fixtures/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(Q)$(CC) -std=gnu11 $(WARN) -D_GNU_SOURCE -O2 -g -static -pthread -o $@ $<
+# oci/ knows nothing of plugin/: the whole of it must link with the libraries alone.
+$(B)/test/oci-alone: $(B)/liboci.a
+	@mkdir -p $(@D)
+	$(Q)echo 'int main(void) { return 0; }' | $(CC) $(ALL_LDFLAGS) -o $@ -xc - -xnone \
+		-Wl,--whole-archive $< -Wl,--no-whole-archive $(LIBS)
+
+# Each of these installs what it lacks first, then starts make anew to find it.
+again = +$(Q)$(MAKE) --no-print-directory
+check: deps-check ## every test: unit, fuzz corpora, golden, system, kernel (as root)
+	$(again) tests
+	$(Q)B=$(B) tests/run $(T)
+check-unit: deps-check ## the tests that need no root and no daemon
+	$(again) $(UNITS) $(REPLAYS)
+	$(Q)B=$(B) tests/run unit fuzz
+check-asan: ## check-unit under address and undefined-behaviour sanitizers
+	$(again) check-unit B=$(B)/asan SAN=address,undefined
+check-tsan: deps-check ## unit tests that use threads, under the thread sanitizer
+	$(again) tsan B=$(B)/tsan SAN=thread
+tsan: $(call bin,unit,$(shell grep -ls pthread_ tests/unit/*.c))
+	$(Q)B=$(B) tests/run $^
+fuzz: deps-check ## each libFuzzer target for FUZZ_TIME seconds (30)
+	$(again) fuzzers B=$(B)/fuzz CC=clang SAN=fuzzer-no-link,address,undefined
+	$(Q)B=$(B)/fuzz tests/fuzz/run $(FUZZERS)
+fuzzers: $(addprefix $(B)/fuzz/,$(FUZZERS))
+lint: deps-check ## format, complexity, sizes, banned functions, spelling, static analysis
+	$(Q)tests/lint $(T)
+bench: deps-check ## the measurements
+	$(again) tests
+	$(Q)B=$(B) tests/bench/run
+demo: deps-check ## the whole story on a throw-away store
+	$(again) tests
+	$(Q)B=$(B) tests/demo
+deps: ## install what building needs
+	$(Q)tests/deps build
+deps-check: ## install what testing needs
+	$(Q)tests/deps check
+
+# --- installing ------------------------------------------------------------------------------
+MAN  := $(patsubst %.scd,$(B)/man/%,$(notdir $(wildcard plugin/*.scd hooks/*.scd)))
+HOOK := $(wildcard hooks/*.json)
+D    := $(DESTDIR)
+# The files in the tree name the usual places; installed ones name the real ones.
+paths = sed -e 's,/usr/libexec/tarn,$(libexecdir)/tarn,g' -e 's,/usr/sbin/tarn,$(sbindir)/tarn,g' \
+	-e 's,/usr/bin/tarn,$(bindir)/tarn,g'
+INSTALLED = $(bindir)/tarn $(bindir)/tarn-runtime $(sbindir)/tarnd $(libexecdir)/tarn/tarn-hook \
+	$(unitdir)/tarnd.service $(sysusersdir)/tarn.conf $(addprefix $(hooksdir)/,$(notdir $(HOOK))) \
+	$(foreach m,$(notdir $(MAN)),$(mandir)/man$(lastword $(subst ., ,$(m)))/$(m))
+
+$(B)/man/%: $(wildcard plugin/*.scd hooks/*.scd)
+	@mkdir -p $(@D)
+	$(Q)scdoc <$(filter %/$*.scd,$^) >$@
+
+install: all $(MAN) ## PREFIX, DESTDIR and the GNU directory variables
+	install -D -t $(D)$(bindir) $(B)/tarn $(B)/tarn-runtime
+	install -D -t $(D)$(sbindir) $(B)/tarnd
+	install -D -t $(D)$(libexecdir)/tarn $(B)/tarn-hook
+	install -d $(D)$(unitdir) $(D)$(sysusersdir) $(D)$(hooksdir)
+	$(paths) plugin/tarnd.service >$(D)$(unitdir)/tarnd.service
+	install -m 644 plugin/tarnd.sysusers $(D)$(sysusersdir)/tarn.conf
+	for f in $(HOOK); do $(paths) $$f >$(D)$(hooksdir)/$${f##*/} || exit; done
+	for m in $(MAN); do install -D -m 644 -t $(D)$(mandir)/man$${m##*.} $$m || exit; done
+uninstall: ## take it away again
+	rm -f $(addprefix $(D),$(INSTALLED))
+	rmdir $(D)$(libexecdir)/tarn 2>/dev/null || true
+clean: ## remove $(B)
+	rm -rf $(B)
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+	@echo 'B=DIR builds there, T=FILES narrows check and lint, V=1 shows commands; SAN, ISAL, CI'
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all
+.SECONDARY:
+.DELETE_ON_ERROR:
+.PHONY: all tests check check-unit check-asan check-tsan tsan fuzz fuzzers lint bench demo deps \
+	deps-check install uninstall clean help
