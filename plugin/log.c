@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/log.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static char process_name[32] = "tarnd";
+static _Atomic int max_level = LOG_INFO;
+
+void log_init(const char *process, enum log_level level)
+{
+	snprintf(process_name, sizeof(process_name), "%s", process);
+	log_set_level(level);
+}
+
+void log_set_level(enum log_level level)
+{
+	atomic_store(&max_level, (int)level);
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
+	static const char *const word[] = { "error: ", "warning: ", "", "debug: " };
+	char line[1024];
+	va_list ap;
+	int n, m;
+
+	if ((int)level > atomic_load(&max_level))
+		return;
+	n = snprintf(line, sizeof(line), "%s: %s", process_name, word[level]);
+	va_start(ap, fmt);
+	m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
+	va_end(ap);
+	if (m < 0)
+		return;
+	n += m;
+	if ((size_t)n > sizeof(line) - 2)
+		n = sizeof(line) - 2;
+	line[n++] = '\n';
+	/* One write, so that lines of several processes do not mix; a lost line harms nobody. */
+	(void)!write(STDERR_FILENO, line, (size_t)n);
+}
