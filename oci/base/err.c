@@ -41,6 +41,13 @@ static void store(struct err *e, int code, char *text)
 	snprintf(e->text, sizeof(e->text), "%s", text[0] ? text : err_words(code));
 }
 
+/* Not inlined: there gcc's UBSan makes -Wformat-truncation see a null format. */
+static void __attribute__((format(printf, 2, 0), noinline))
+format(char text[ERR_TEXT_MAX], const char *fmt, va_list ap)
+{
+	vsnprintf(text, ERR_TEXT_MAX, fmt, ap);
+}
+
 static void append(char text[ERR_TEXT_MAX], const char *more)
 {
 	size_t len = strlen(text);
@@ -67,7 +74,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 	if (!e)
 		return code;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	format(text, fmt, ap);
 	va_end(ap);
 	store(e, code, text);
 	return code;
@@ -82,7 +89,7 @@ int err_errno(struct err *e, int code, const char *fmt, ...)
 	if (!e)
 		return code;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	format(text, fmt, ap);
 	va_end(ap);
 	append_words(text, err_words(code));
 	store(e, code, text);
@@ -99,7 +106,7 @@ int err_wrap(struct err *e, int code, const char *fmt, ...)
 	if (e->code == 0)
 		e->code = failure_code(code);
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	format(text, fmt, ap);
 	va_end(ap);
 	append_words(text, e->text[0] ? e->text : err_words(e->code));
 	store(e, e->code, text);

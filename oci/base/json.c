@@ -184,6 +184,7 @@ static int run_parser(struct builder *b, const uint8_t *data, size_t len, const 
 {
 	yajl_handle h = yajl_alloc(&callbacks, NULL, b);
 	yajl_status status;
+	size_t at;
 	int r = 0;
 
 	if (!h || !yajl_config(h, yajl_allow_comments, 1)) {
@@ -191,10 +192,12 @@ static int run_parser(struct builder *b, const uint8_t *data, size_t len, const 
 		goto out;
 	}
 	status = yajl_parse(h, data, len);
-	if (status == yajl_status_ok)
+	at = yajl_get_bytes_consumed(h);
+	if (status == yajl_status_ok) {
 		status = yajl_complete_parse(h);
+		at = len;
+	}
 	if (status != yajl_status_ok) {
-		size_t at = yajl_get_bytes_consumed(h);
 		unsigned char *why = yajl_get_error(h, 0, NULL, 0);
 		const char *text = b->why ? b->why : (const char *)why;
 
@@ -282,6 +285,11 @@ bool json_is_object(const struct json *v)
 bool json_is_array(const struct json *v)
 {
 	return is_type(v, JSON_ARRAY);
+}
+
+bool json_is_null(const struct json *v)
+{
+	return is_type(v, JSON_NULL);
 }
 
 const struct json *json_get(const struct json *v, const char *key)
