@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "oci/base/digest.h"
 #include "oci/base/limits.h"
@@ -44,7 +45,7 @@ enum keep_op {
 	KEEP_TELL_READY,       /* end of the answer to HELLO; fd: listening control socket */
 	KEEP_TELL_DETACHED,    /* an attachment's overlay is gone */
 	KEEP_TELL_STOP,        /* write everything down, then send KEEP_STOPPED */
-	KEEP_TELL_SETTINGS,    /* settings were reread */
+	KEEP_TELL_AGAIN,       /* a new keeper: requests without an answer are to be sent again */
 };
 
 /* Files of the store by kind. `scope` is zero for a proved layer, else the manifest (law 13). */

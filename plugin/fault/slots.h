@@ -90,7 +90,7 @@ void slot_put_back(struct slot *s);
  * READING → WAITING: fills the fields from `raw`. 0, or -EBADMSG when it is not an event we know
  * (the caller denies it).
  */
-int slot_parse(struct slots *t, struct slot *s);
+int slot_parse(struct slot *s);
 
 /*
  * Answers and frees: WAITING → ANSWERING → FREE, or DENIED → FREE. @group_fd is the group the

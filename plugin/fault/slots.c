@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/fault/slots.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "plugin/fault/fan.h"
+#include "plugin/loop.h"
+#include "plugin/uapi.h"
+
+#define DEATHS_MAX 3 /* engines one event may take down before it is refused */
+
+static bool slot_move(struct slot *s, enum slot_state from, enum slot_state to)
+{
+	uint32_t expected = from;
+
+	return atomic_compare_exchange_strong(&s->state, &expected, to);
+}
+
+struct slot *slots_take(struct slots *t)
+{
+	/* Only the engine's loop thread takes slots; the search starts where the last one ended. */
+	static uint32_t cursor;
+
+	for (uint32_t i = 0; i < t->count; i++) {
+		struct slot *s = &t->s[cursor];
+
+		cursor = (cursor + 1) % t->count;
+		if (atomic_load(&s->state) == SLOT_FREE) {
+			memset(s->raw, 0, sizeof(s->raw));
+			s->table = t->table;
+			atomic_store(&s->state, SLOT_READING);
+			return s;
+		}
+	}
+	return NULL;
+}
+
+void slot_put_back(struct slot *s)
+{
+	atomic_store(&s->state, SLOT_FREE);
+}
+
+static void find_range(struct slot *s, const struct fanotify_event_metadata *m)
+{
+	uint32_t at = m->metadata_len;
+
+	while (at + sizeof(struct fanotify_event_info_header) <= m->event_len) {
+		const struct fan_range_record *rec = (const void *)(s->raw + at);
+
+		if (rec->len < sizeof(struct fanotify_event_info_header))
+			return;
+		if (rec->type == FAN_EVENT_INFO_TYPE_RANGE && rec->len >= sizeof(*rec) &&
+		    at + sizeof(*rec) <= m->event_len) {
+			s->off = rec->offset;
+			s->count = rec->count;
+			return;
+		}
+		at += rec->len;
+	}
+}
+
+int slot_parse(struct slot *s)
+{
+	const struct fanotify_event_metadata *m = (const void *)s->raw;
+	struct stat st;
+	int r = 0;
+
+	s->fd = m->fd;
+	s->pid = m->pid;
+	s->mask = m->mask;
+	s->off = s->count = 0;
+	s->since_ns = clock_ns();
+	s->response = 0;
+	atomic_store(&s->waited_ms, 0);
+	atomic_store(&s->frozen, 0);
+	atomic_store(&s->deaths, 0);
+	if (m->event_len < sizeof(*m) || m->event_len > sizeof(s->raw) ||
+	    m->vers != FANOTIFY_METADATA_VERSION || m->fd < 0 || fstat(m->fd, &st) < 0) {
+		r = -EBADMSG;
+	} else {
+		s->dev = st.st_dev;
+		s->ino = st.st_ino;
+		find_range(s, m);
+	}
+	atomic_store(&s->state, SLOT_WAITING);
+	return r;
+}
+
+static void slot_free(struct slot *s)
+{
+	if (s->fd >= 0)
+		close(s->fd);
+	memset(s->raw, 0, sizeof(s->raw));
+	atomic_store(&s->state, SLOT_FREE);
+}
+
+int slot_answer(struct slot *s, int group_fd, uint32_t response)
+{
+	s->response = response;
+	if (slot_move(s, SLOT_WAITING, SLOT_ANSWERING)) {
+		/* ENOENT: the keeper of an earlier life answered it already. */
+		int r = fan_answer(group_fd, s->fd, response);
+
+		if (r == -EINVAL)
+			fan_answer(group_fd, s->fd, FAN_DENY);
+	} else if (atomic_load(&s->state) != SLOT_DENIED) {
+		return -EAGAIN;
+	}
+	slot_free(s);
+	return 0;
+}
+
+/*
+ * The fd table went with the anchor: the number is only a number now. A placeholder keeps the
+ * kernel from giving it to another event before this one is answered. The engine's own fixed
+ * descriptors have the same numbers in every table, so no event can have one of those.
+ */
+static void hold_number(struct slots *t, struct slot *s)
+{
+	int null;
+
+	if (s->table == t->table)
+		return;
+	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (null >= 0 && null != s->fd) {
+		dup3(null, s->fd, O_CLOEXEC);
+		close(null);
+	}
+	s->table = t->table;
+}
+
+static void settle_one(struct slots *t, struct slot *s, const int group_fd[2])
+{
+	const struct fanotify_event_metadata *m = (const void *)s->raw;
+	bool lost;
+
+	switch (atomic_load(&s->state)) {
+	case SLOT_READING:
+		if (!m->event_len) {
+			slot_put_back(s);
+			break;
+		}
+		/*
+		 * Read, and the engine died before it could say so. Without the table it was read
+		 * into nobody can tell any more which file it is about, and an answer that could
+		 * show zeros is never given.
+		 */
+		lost = s->table != t->table;
+		s->fd = m->fd;
+		hold_number(t, s);
+		if (slot_parse(s) < 0 || lost)
+			slot_answer(s, group_fd[s->group], FAN_DENY_WITH(EIO));
+		break;
+	case SLOT_WAITING:
+		hold_number(t, s);
+		break;
+	case SLOT_ANSWERING:
+		hold_number(t, s);
+		fan_answer(group_fd[s->group], s->fd, s->response);
+		slot_free(s);
+		break;
+	case SLOT_DENYING:
+		hold_number(t, s);
+		break;
+	case SLOT_DENIED:
+		if (s->table != t->table)
+			s->fd = -1; /* closed with its table; the number is somebody else's */
+		slot_free(s);
+		break;
+	default:
+		break;
+	}
+}
+
+void slots_settle(struct slots *t, const int group_fd[2])
+{
+	for (uint32_t i = 0; i < t->count; i++)
+		settle_one(t, &t->s[i], group_fd);
+	for (uint32_t i = 0; i < SLOTS_HANDLERS; i++)
+		atomic_store(&t->in_hand[i], 0);
+}
+
+static bool is_waiting_fd(const struct slots *t, int fd)
+{
+	for (uint32_t i = 0; i < t->count; i++) {
+		uint32_t state = atomic_load(&t->s[i].state);
+
+		if (t->s[i].fd == fd && (state == SLOT_WAITING || state == SLOT_DENYING))
+			return true;
+	}
+	return false;
+}
+
+void slots_close_others(struct slots *t, const int *keep, int nkeep)
+{
+	unsigned int first = 3;
+
+	/* Ranges between the descriptors that stay; slots are looked up only for open ones. */
+	for (int fd = 3, k = 0; fd < (int)sysconf(_SC_OPEN_MAX); fd++) {
+		while (k < nkeep && keep[k] < fd)
+			k++;
+		if ((k < nkeep && keep[k] == fd) ||
+		    (fcntl(fd, F_GETFD) >= 0 && is_waiting_fd(t, fd))) {
+			if ((unsigned int)fd > first)
+				close_range(first, (unsigned int)fd - 1, 0);
+			first = (unsigned int)fd + 1;
+		}
+	}
+	close_range(first, ~0u, 0);
+}
+
+/* The keeper's answer. The engine, this one or the next, closes the descriptor. */
+static bool deny(struct slot *s, const int group_fd[2])
+{
+	if (!slot_move(s, SLOT_WAITING, SLOT_DENYING))
+		return false;
+	if (fan_answer(group_fd[s->group], s->fd, FAN_DENY_WITH(EIO)) == -EINVAL)
+		fan_answer(group_fd[s->group], s->fd, FAN_DENY);
+	atomic_store(&s->state, SLOT_DENIED);
+	return true;
+}
+
+unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
+		       uint32_t deadline_ms)
+{
+	unsigned denied = 0;
+
+	for (uint32_t i = 0; i < t->count; i++) {
+		struct slot *s = &t->s[i];
+
+		if (atomic_load(&s->state) != SLOT_WAITING || atomic_load(&s->frozen))
+			continue;
+		if (atomic_fetch_add(&s->waited_ms, tick_ms) + tick_ms > deadline_ms)
+			denied += deny(s, group_fd);
+	}
+	return denied;
+}
+
+unsigned slots_engine_died(struct slots *t, const int group_fd[2])
+{
+	unsigned denied = 0;
+
+	for (uint32_t i = 0; i < SLOTS_HANDLERS; i++) {
+		uint32_t n = atomic_exchange(&t->in_hand[i], 0);
+
+		if (n == 0 || n > t->count)
+			continue;
+		if (atomic_fetch_add(&t->s[n - 1].deaths, 1) + 1 >= DEATHS_MAX)
+			denied += deny(&t->s[n - 1], group_fd);
+	}
+	return denied;
+}
+
+unsigned slots_waiting(const struct slots *t)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < t->count; i++)
+		n += atomic_load(&t->s[i].state) != SLOT_FREE;
+	return n;
+}
