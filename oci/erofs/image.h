@@ -34,15 +34,19 @@ struct extent {
 };
 
 struct extents {
-	struct extent *v; /* owned; sorted by tar_off; distinct nids */
+	struct extent *v; /* owned; sorted by tar_off, not overlapping; distinct nids */
+	uint32_t *by_nid; /* owned; the numbers 0 to n - 1 in the order of the nids */
 	size_t n;
 	uint64_t tar_size;
 	struct digest diff_id; /* of the layer the image was made for */
 };
 
-/* Reads the extent table of an image we wrote. -EBADMSG when it is not ours or damaged. */
+/*
+ * Reads the extent table of an image we wrote. -EBADMSG when it is not ours or damaged. The
+ * result is the caller's to extents_free().
+ */
 int extents_load(int image_fd, struct extents *ret, struct err *e);
-void extents_free(struct extents *x);
+void extents_free(struct extents *x); /* NULL-safe; what @x points to, not @x */
 /* First extent that ends after @off (the first that can overlap [off, …)); n when none. */
 size_t extents_first(const struct extents *x, uint64_t off);
 /* The extent of an inode, or NULL (empty files and directories have none). */

@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/erofs/tree.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "oci/base/buf.h"
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/limits.h"
+#include "oci/erofs/disk.h"
+#include "oci/erofs/xattr.h"
+#include "oci/index/entry.h"
+
+/* The kernel's new_encode_dev(): 12 bits of major number, 20 of minor. */
+#define MAJOR_MAX 0xfffu
+#define MINOR_MAX 0xfffffu
+
+/* How much of a path goes into an error, so that the reason behind it is not cut off. */
+#define PATH_SHOWN "%.200s"
+
+static int refuse(const struct tree *t, const struct entry *en, struct err *e, const char *why)
+{
+	return err_set(e, -EBADMSG, "%s: entry '" PATH_SHOWN "': %s", t->what, en->path, why);
+}
+
+static int no_memory(const struct tree *t, struct err *e)
+{
+	return err_errno(e, -ENOMEM, "%s: cannot build the tree", t->what);
+}
+
+/* What S_IFMT says of it; 0 for what is not a file of its own. */
+static uint16_t type_bits(enum entry_type type)
+{
+	switch (type) {
+	case ENTRY_REG:
+		return S_IFREG;
+	case ENTRY_DIR:
+		return S_IFDIR;
+	case ENTRY_SYMLINK:
+		return S_IFLNK;
+	case ENTRY_CHR:
+		return S_IFCHR;
+	case ENTRY_BLK:
+		return S_IFBLK;
+	case ENTRY_FIFO:
+		return S_IFIFO;
+	default:
+		return 0;
+	}
+}
+
+static bool is_dir(const struct node *node)
+{
+	return node && S_ISDIR(node->mode);
+}
+
+/* --- names --- */
+
+static struct name *name_new(struct tree *t, struct node *dir, const char *s, size_t len)
+{
+	struct name *name = arena_alloc(&t->arena, sizeof(*name) + len + 1);
+
+	if (!name)
+		return NULL;
+	name->dir = dir;
+	name->len = (uint8_t)len;
+	memcpy(name->text, s, len);
+	return name;
+}
+
+static int name_get(struct tree *t, struct node *dir, const char *s, size_t len, struct name **ret)
+{
+	uint32_t hash = names_hash(&t->names, dir, s, len);
+	struct name *name = names_find(&t->names, hash, dir, s, len);
+
+	if (!name) {
+		name = name_new(t, dir, s, len);
+		if (!name)
+			return -ENOMEM;
+		name->hash = hash;
+		if (names_add(&t->names, name) < 0)
+			return -ENOMEM;
+		name->next_in_dir = dir->dir.names;
+		dir->dir.names = name;
+	}
+	*ret = name;
+	return 0;
+}
+
+/*
+ * The next component of *@path, which moves on behind it and its '/'. The entry's maker promises
+ * clean paths; a name with '/' or a second ".." would be the kernel's to trip over, so look.
+ */
+static int component(const char **path, const char **ret, size_t *ret_len)
+{
+	const char *s = *path;
+	size_t len = strcspn(s, "/");
+
+	if (len == 0 || len > LIMIT_FILE_NAME || (s[len] == '/' && s[len + 1] == '\0'))
+		return -EBADMSG;
+	if (s[0] == '.' && (len == 1 || (len == 2 && s[1] == '.')))
+		return -EBADMSG;
+	*path = s[len] ? s + len + 1 : s + len;
+	*ret = s;
+	*ret_len = len;
+	return 0;
+}
+
+/* --- nodes --- */
+
+/* What the tree may grow to: parents that nobody named count too. */
+static int node_new(struct tree *t, const struct entry *en, struct node **ret, struct err *e)
+{
+	struct node *node;
+
+	if (t->nnodes >= LIMIT_ENTRIES)
+		return err_set(e, -EFBIG, "%s: entry '" PATH_SHOWN "': more than %u files", t->what,
+			       en->path, LIMIT_ENTRIES);
+	node = arena_alloc(&t->arena, sizeof(*node));
+	if (!node)
+		return no_memory(t, e);
+	t->nnodes++;
+	*ret = node;
+	return 0;
+}
+
+/* Makes the directory that @name needs to be when something lies in it. */
+static int parent_make(struct tree *t, const struct entry *en, struct name *name, struct err *e)
+{
+	struct node *node = NULL;
+	int r = node_new(t, en, &node, e);
+
+	if (r < 0)
+		return r;
+	node->mode = S_IFDIR | 0755;
+	node->dir.self = name;
+	name->node = node;
+	return 0;
+}
+
+/* Walks to the directory that @en lies in, making what is missing, and to its own name there. */
+static int name_of_entry(struct tree *t, const struct entry *en, struct name **ret, struct err *e)
+{
+	struct name *name = t->root;
+	const char *path = en->path;
+
+	for (unsigned int depth = 0; *path; depth++) {
+		const char *s;
+		size_t len;
+		int r = 0;
+
+		if (depth >= LIMIT_TREE_DEPTH)
+			return refuse(t, en, e, "nested too deeply");
+		if (component(&path, &s, &len) < 0)
+			return refuse(t, en, e, "the path is not a clean one");
+		if (!name->node)
+			r = parent_make(t, en, name, e);
+		if (r < 0)
+			return r;
+		if (!is_dir(name->node))
+			return refuse(t, en, e,
+				      S_ISLNK(name->node->mode)
+					      ? "a parent directory is a symbolic link"
+					      : "a parent directory is a file");
+		if (name_get(t, name->node, s, len, &name) < 0)
+			return no_memory(t, e);
+	}
+	*ret = name;
+	return 0;
+}
+
+/* The node that a hard link names, or NULL when there is no such thing. */
+static struct node *node_at(struct tree *t, const char *path)
+{
+	struct name *name = t->root;
+
+	while (*path) {
+		const char *s;
+		size_t len;
+
+		if (component(&path, &s, &len) < 0 || !is_dir(name->node))
+			return NULL;
+		name = names_find(&t->names, names_hash(&t->names, name->node, s, len), name->node,
+				  s, len);
+		if (!name)
+			return NULL;
+	}
+	return name->node;
+}
+
+/* --- what one entry says --- */
+
+static int set_data(struct tree *t, const struct entry *en, struct node *node, struct err *e)
+{
+	/* An empty file may lie anywhere: nothing is read there. */
+	if (en->size && (en->tar_offset % EROFS_BLOCK || en->size > t->tar_size ||
+			 en->tar_offset > t->tar_size - en->size))
+		return refuse(t, en, e, "the data is not at a block of the tar");
+	node->data.tar_off = en->size ? en->tar_offset : 0;
+	node->data.size = en->size;
+	return 0;
+}
+
+static int set_target(struct tree *t, const struct entry *en, struct node *node, struct err *e)
+{
+	size_t len = en->target ? strlen(en->target) : 0;
+
+	if (len == 0 || len >= LIMIT_PATH)
+		return refuse(t, en, e, "a symbolic link of no or too many bytes");
+	node->target = arena_strndup(&t->arena, en->target, len);
+	if (!node->target)
+		return no_memory(t, e);
+	node->target_len = (uint32_t)len;
+	return 0;
+}
+
+static int set_rdev(struct tree *t, const struct entry *en, struct node *node, struct err *e)
+{
+	uint32_t major = en->rdev_major, minor = en->rdev_minor;
+
+	if (major > MAJOR_MAX || minor > MINOR_MAX)
+		return refuse(t, en, e, "a device number that Linux does not have");
+	node->rdev = (minor & 0xff) | major << 8 | (minor & ~0xffu) << 12;
+	return 0;
+}
+
+static int set_xattrs(struct tree *t, const struct entry *en, struct node *node, struct err *e)
+{
+	_cleanup_buf_ struct buf out = {.max = EROFS_XATTR_BODY_MAX};
+	int r;
+
+	node->xattrs = NULL;
+	node->xattrs_len = 0;
+	if (en->nxattrs == 0)
+		return 0;
+	r = xattr_encode(en, &out, e);
+	if (r < 0)
+		return err_wrap(e, r, "%s: entry '" PATH_SHOWN "'", t->what, en->path);
+	if (out.len == 0)
+		return 0;
+	node->xattrs = (const uint8_t *)arena_strndup(&t->arena, (const char *)out.data, out.len);
+	if (!node->xattrs)
+		return no_memory(t, e);
+	node->xattrs_len = (uint32_t)out.len;
+	return 0;
+}
+
+static int node_fill(struct tree *t, const struct entry *en, struct node *node, struct err *e)
+{
+	int r = 0;
+
+	node->mode = (uint16_t)(type_bits(en->type) | (en->mode & 07777));
+	node->uid = en->uid;
+	node->gid = en->gid;
+	node->mtime = en->mtime;
+	node->mtime_ns = en->mtime_ns;
+	if (en->mtime_ns >= 1000000000)
+		return refuse(t, en, e, "a modification time that is none");
+	switch (en->type) {
+	case ENTRY_REG:
+		r = set_data(t, en, node, e);
+		break;
+	case ENTRY_SYMLINK:
+		r = set_target(t, en, node, e);
+		break;
+	case ENTRY_CHR:
+	case ENTRY_BLK:
+		r = set_rdev(t, en, node, e);
+		break;
+	default:
+		break;
+	}
+	return r < 0 ? r : set_xattrs(t, en, node, e);
+}
+
+static int add_node(struct tree *t, const struct entry *en, struct name *name, struct err *e)
+{
+	struct node *node = name->node;
+	int r = 0;
+
+	if (en->type != ENTRY_DIR || !is_dir(node))
+		r = node_new(t, en, &node, e);
+	if (r == 0)
+		r = node_fill(t, en, node, e);
+	if (r < 0)
+		return r;
+	if (en->type == ENTRY_DIR)
+		node->dir.self = name;
+	name->node = node;
+	return 0;
+}
+
+static int add_link(struct tree *t, const struct entry *en, struct err *e)
+{
+	struct node *node = en->target ? node_at(t, en->target) : NULL;
+	struct name *name;
+	int r;
+
+	if (!node)
+		return refuse(t, en, e, "a hard link to nothing that came before it");
+	if (is_dir(node))
+		return refuse(t, en, e, "a hard link to a directory");
+	r = name_of_entry(t, en, &name, e);
+	if (r == 0)
+		name->node = node;
+	return r;
+}
+
+/* A marker makes the directory it lies in, as any other file in it would. */
+static int add_opaque(struct tree *t, const struct entry *en, struct name *name, struct err *e)
+{
+	int r = name->node ? 0 : parent_make(t, en, name, e);
+
+	if (r < 0)
+		return r;
+	if (!is_dir(name->node))
+		return refuse(t, en, e, "an opaque marker in what is not a directory");
+	name->hides = true;
+	return 0;
+}
+
+int tree_add(struct tree *t, const struct entry *en, struct err *e)
+{
+	struct name *name;
+	int r;
+
+	if (en->type == ENTRY_HARDLINK && en->path[0])
+		return add_link(t, en, e);
+	if (en->path[0] == '\0' && en->type != ENTRY_DIR && en->type != ENTRY_OPAQUE)
+		return refuse(t, en, e, "the root can only be a directory");
+	r = name_of_entry(t, en, &name, e);
+	if (r < 0)
+		return r;
+	if (en->type == ENTRY_WHITEOUT) {
+		name->hides = true;
+		return 0;
+	}
+	if (en->type == ENTRY_OPAQUE)
+		return add_opaque(t, en, name, e);
+	if (!type_bits(en->type))
+		return refuse(t, en, e, "an entry of no known type");
+	return add_node(t, en, name, e);
+}
+
+int tree_new(const char *what, uint64_t tar_size, struct tree **ret)
+{
+	static const struct entry root = {.type = ENTRY_DIR, .path = ""};
+	_cleanup_(tree_freep) struct tree *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	t->what = what;
+	t->tar_size = tar_size;
+	r = names_init(&t->names);
+	if (r < 0)
+		return r;
+	t->root = name_new(t, NULL, "", 0);
+	if (!t->root)
+		return -ENOMEM;
+	r = parent_make(t, &root, t->root, NULL);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(t);
+	return 0;
+}
+
+struct tree *tree_free(struct tree *t)
+{
+	if (!t)
+		return NULL;
+	names_done(&t->names);
+	arena_free(&t->arena);
+	free(t->nodes);
+	free(t->sorted);
+	free(t);
+	return NULL;
+}
+
+/* --- what it all comes to --- */
+
+/* Bytes, not characters, and unsigned: the kernel searches directories in this order. */
+static int name_cmp(const void *a, const void *b)
+{
+	const struct name *x = *(struct name *const *)a;
+	const struct name *y = *(struct name *const *)b;
+	int r = memcmp(x->text, y->text, x->len < y->len ? x->len : y->len);
+
+	return r ? r : (int)x->len - (int)y->len;
+}
+
+static struct name *dot_name(struct tree *t, struct node *dir, const char *s, struct node *node)
+{
+	struct name *name = name_new(t, dir, s, strlen(s));
+
+	if (name)
+		name->node = node;
+	return name;
+}
+
+/* Cuts @dir's array off the tree's and fills it. @at is how much of that is used. */
+static int sort_names(struct tree *t, struct node *node, size_t *at)
+{
+	struct dir *dir = &node->dir;
+	struct name **v = t->sorted + *at;
+	struct node *parent = dir->self->dir ? dir->self->dir : node;
+
+	dir->n = 0;
+	v[dir->n++] = dot_name(t, node, ".", node);
+	v[dir->n++] = dot_name(t, node, "..", parent);
+	if (!v[0] || !v[1])
+		return -ENOMEM;
+	for (struct name *name = dir->names; name; name = name->next_in_dir)
+		v[dir->n++] = name;
+	qsort(v, dir->n, sizeof(*v), name_cmp);
+	dir->sorted = v;
+	*at += dir->n;
+	return 0;
+}
+
+/* A name that only a whiteout gave: overlayfs takes a character device 0:0 for one. */
+static int whiteout_make(struct tree *t, struct name *name)
+{
+	name->node = arena_alloc(&t->arena, sizeof(*name->node));
+	if (!name->node)
+		return -ENOMEM;
+	name->node->mode = S_IFCHR;
+	return 0;
+}
+
+/* component() lets no other name of this kind in. */
+static bool is_dot(const struct name *name)
+{
+	return name->text[0] == '.' && (name->len == 1 || (name->len == 2 && name->text[1] == '.'));
+}
+
+/* Counts the links of what is in @dir, and puts what was not met before at the end of the line. */
+static int visit_names(struct tree *t, struct node *dir)
+{
+	dir->nlink += 2;
+	for (size_t i = 0; i < dir->dir.n; i++) {
+		struct name *name = dir->dir.sorted[i];
+
+		if (is_dot(name))
+			continue;
+		if (!name->node && whiteout_make(t, name) < 0)
+			return -ENOMEM;
+		if (is_dir(name->node)) {
+			dir->nlink++;
+			name->node->opaque = name->hides;
+			t->nodes[t->n++] = name->node;
+		} else if (name->node->nlink++ == 0) {
+			t->nodes[t->n++] = name->node;
+		}
+	}
+	return 0;
+}
+
+/* Names there are at most in the arrays of all directories, with the two dots of each. */
+static size_t names_bound(const struct tree *t)
+{
+	return t->names.n + 2 * t->nnodes;
+}
+
+int tree_finish(struct tree *t, struct err *e)
+{
+	size_t at = 0;
+
+	/* Each node but the root has a name, and each name one node. */
+	t->nodes = calloc(t->names.n + 1, sizeof(*t->nodes));
+	t->sorted = calloc(names_bound(t), sizeof(*t->sorted));
+	if (!t->nodes || !t->sorted)
+		return no_memory(t, e);
+	t->root->node->opaque = t->root->hides;
+	t->nodes[t->n++] = t->root->node;
+	/* The line grows while we walk it: breadth first, no recursion, however deep the tree is.
+	 */
+	for (size_t i = 0; i < t->n; i++) {
+		if (!is_dir(t->nodes[i]))
+			continue;
+		if (sort_names(t, t->nodes[i], &at) < 0 || visit_names(t, t->nodes[i]) < 0)
+			return no_memory(t, e);
+	}
+	return 0;
+}

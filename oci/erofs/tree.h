@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OCI_EROFS_TREE_H
+#define OCI_EROFS_TREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "oci/erofs/arena.h"
+#include "oci/erofs/names.h"
+
+struct entry;
+struct err;
+
+/*
+ * The tree that a layer's entries mean, in memory. This is the only place that decides what
+ * duplicates, missing parents, hard links and whiteouts come to:
+ *
+ * - The last entry with a name wins. A directory over a directory takes the new attributes and
+ *   keeps what is in it; in every other case the old thing goes, with all below it. Other hard
+ *   links to it keep it.
+ * - A parent nobody named is a directory 0755 0:0, mtime 0. A parent that is anything else than a
+ *   directory is refused: a symbolic link there would mean different things to different readers.
+ * - A hard link names an earlier entry that is not a directory, and is still there.
+ * - Whiteouts and opaque markers speak of the layers below and never hide what this layer has,
+ *   before or after them (image-spec layer.md, "Whiteouts"). So they belong to the name, not to
+ *   the thing: a name with nothing else becomes a character device 0:0, a directory becomes
+ *   opaque, and for any other file they change nothing.
+ *
+ * Names and things are apart, as in any Unix file system. A name never goes away; when what it
+ * names is replaced, it points to the new node. A directory that was replaced stays in memory,
+ * unreachable with all its names, until the tree is freed.
+ */
+
+/* An entry of a directory. */
+struct name {
+	struct node *dir;            /* borrowed: the directory it is in; NULL for the root */
+	struct node *node;           /* borrowed; NULL when only a whiteout is known */
+	struct name *next_in_bucket; /* borrowed */
+	struct name *next_in_dir;    /* borrowed */
+	uint32_t hash;
+	uint8_t len;
+	bool hides;  /* whiteout or opaque marker: the lower layers do not show here */
+	char text[]; /* @len bytes and a NUL */
+};
+
+struct dir {
+	struct name *self;  /* borrowed: its name */
+	struct name *names; /* borrowed: what is in it, latest first, without "." and ".." */
+	/* After tree_finish(): all names with "." and "..", in the order of their bytes. */
+	struct name **sorted; /* borrowed from the tree */
+	size_t n;
+};
+
+/* A thing that names point to: an inode. */
+struct node {
+	uint16_t mode;  /* S_IFMT and permissions */
+	bool opaque;    /* after tree_finish() */
+	uint32_t nlink; /* after tree_finish() */
+	uint32_t uid, gid;
+	int64_t mtime;
+	uint32_t mtime_ns;
+	union {
+		uint32_t rdev;       /* devices, as i_u wants it */
+		uint32_t target_len; /* symbolic links */
+	};
+	union {
+		struct {
+			uint64_t tar_off, size;
+		} data;             /* regular files: bytes in the plain tar */
+		const char *target; /* symbolic links; borrowed from the arena */
+		struct dir dir;     /* directories */
+	};
+	const uint8_t *xattrs; /* borrowed from the arena; entries as xattr_encode() makes them */
+	uint32_t xattrs_len;
+	uint64_t nid; /* set by layout_make(); until then 0 */
+};
+
+struct tree {
+	const char *what; /* borrowed: names the layer in errors */
+	uint64_t tar_size;
+	struct arena arena; /* nodes, names, targets, attributes */
+	struct names names;
+	struct name *root; /* borrowed from the arena */
+	size_t nnodes;     /* made so far, the unreachable ones too */
+	/* After tree_finish(): every reachable node once, directories before what is in them. */
+	struct node **nodes; /* owned; the root is the first */
+	size_t n;
+	struct name **sorted; /* owned: what the directories' arrays are cut from */
+};
+
+/*
+ * An empty tree: a root 0755 0:0. Data must lie within [0, @tar_size). @what is borrowed for the
+ * tree's life.
+ */
+int tree_new(const char *what, uint64_t tar_size, struct tree **ret);
+struct tree *tree_free(struct tree *t); /* NULL-safe; returns NULL */
+
+/* Adds an entry; copies what it keeps. After a failure the tree is good for tree_free() only. */
+int tree_add(struct tree *t, const struct entry *en, struct err *e);
+
+/* After the last entry: collects what is reachable, sorts the names, counts the links. */
+int tree_finish(struct tree *t, struct err *e);
+
+static inline void tree_freep(struct tree **t)
+{
+	tree_free(*t);
+}
+
+#endif

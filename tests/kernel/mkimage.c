@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mkimage TAR IMAGE [DIR]: the index image of a plain tar, as tarn would make it, and its mount
+ * on DIR over that tar. mount(8) can not do the latter: it puts a loop device in between.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "oci/base/buf.h"
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/limits.h"
+#include "oci/erofs/image.h"
+#include "oci/index/tarscan.h"
+#include "oci/stream.h"
+
+static int scan(int tar, const char *what, uint64_t size, struct buf *toc, uint64_t *ret_nentries,
+		struct err *e)
+{
+	_cleanup_(stream_freep) struct stream *in = NULL;
+	int r = stream_of_fd(tar, 0, size, &in);
+
+	if (r < 0)
+		return err_errno(e, r, "%s", what);
+	return tarscan(in, what, toc, ret_nentries, e);
+}
+
+static int make(const char *tar_path, const char *image_path, struct err *e)
+{
+	_cleanup_fd_ int tar = open(tar_path, O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int image = open(image_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	_cleanup_buf_ struct buf toc = {.max = LIMIT_TOC};
+	struct index ix = {.span_size = LIMIT_SPAN_MAX};
+	struct stat st;
+	int r;
+
+	if (tar < 0 || image < 0 || fstat(tar, &st) < 0)
+		return err_errno(e, -errno, "cannot open '%s' and '%s'", tar_path, image_path);
+	ix.tar_size = (uint64_t)st.st_size;
+	r = scan(tar, tar_path, ix.tar_size, &toc, &ix.nentries, e);
+	if (r < 0)
+		return r;
+	ix.toc = toc.data;
+	ix.toc_len = toc.len;
+	return erofs_image_write(&ix, tar_path, image, e);
+}
+
+static int mount_image(const char *tar_path, const char *image_path, const char *dir, struct err *e)
+{
+	_cleanup_free_ char *options = NULL;
+
+	if (asprintf(&options, "device=%s", tar_path) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	if (mount(image_path, dir, "erofs", MS_RDONLY, options) < 0)
+		return err_errno(e, -errno, "cannot mount '%s'", image_path);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	int r;
+
+	if (argc != 3 && argc != 4) {
+		fprintf(stderr, "usage: mkimage TAR IMAGE [DIR]\n");
+		return 2;
+	}
+	r = make(argv[1], argv[2], &e);
+	if (r == 0 && argc == 4)
+		r = mount_image(argv[1], argv[2], argv[3], &e);
+	if (r < 0)
+		fprintf(stderr, "mkimage: %s\n", e.text);
+	return r < 0;
+}
