@@ -60,6 +60,7 @@ enum keep_kind {
 	KEEP_BLOB,     /* blobs/sha256/<digest> */
 	KEEP_INDEX_JSON, /* index.json of the store as an OCI layout; no digest */
 	KEEP_PINS,     /* pins.json; no digest */
+	KEEP_PARENTS,  /* images/<manifest digest>.erofs: see oci/erofs/parents.h */
 	KEEP_KINDS
 };
 
@@ -88,7 +89,7 @@ struct keep_layout {
 	char dir[LIMIT_PATH]; /* absolute */
 };
 
-#define KEEP_LEASE_MAX 4096 /* inodes in one request */
+#define KEEP_LEASE_MAX 512 /* inodes in one request */
 struct keep_lease {
 	struct digest diff_id, scope;
 	uint32_t n;

@@ -71,6 +71,8 @@ struct slots {
 	uint32_t count;             /* slots in use of s[]; <= LIMIT_SLOTS */
 	uint64_t table;             /* number of the current engine fd table (keeper counts up) */
 	_Atomic int32_t engine_pid; /* set by the anchor */
+	_Atomic int32_t keeper_pid; /* its opens of EROFS files (lease probes) are always allowed */
+	_Atomic int32_t guardian_pid, anchor_pid; /* for status */
 	_Atomic uint32_t engine_starts;
 	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the engine loop's last round */
 	/* Which slot each thread of the engine has in hand, + 1; 0 = none. Whoever finds the engine

@@ -45,6 +45,18 @@ void flight_want(struct flight *f, struct layer *l, uint32_t first, uint32_t las
 void flight_forget(struct flight *f, struct layer *l);
 /* Spans of @l that are queued, running or being checked. */
 uint32_t flight_busy(const struct flight *f, const struct layer *l);
+/*
+ * flight_forget(), then writes down what is DIRTY; @done(ctx, result) runs on the loop when no
+ * process and no thread works on @l any more, so that it may be unmounted and freed. @result is
+ * 0, or what the last fdatasync said. Until then nobody may want spans of @l.
+ */
+void flight_drain(struct flight *f, struct layer *l, void (*done)(void *ctx, int result),
+		  void *ctx);
+/*
+ * Starts the check of a layer of which every span is CLEAN against its diff_id, if it is not
+ * complete yet. Happens by itself after an fdatasync; for layers that are CLEAN from the start.
+ */
+void flight_check_complete(struct flight *f, struct layer *l);
 
 /*
  * Starts an fdatasync of @l in a worker now (otherwise one starts about a second after a write);

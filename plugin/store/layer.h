@@ -11,11 +11,14 @@
 #include "plugin/fill/wire.h"
 
 struct err;
+struct loop_timer;
+struct sync_waiter;
 
 /*
  * One mounted layer as the engine knows it. The loop thread owns every field that changes; tasks
  * and workers get what they need by value or as fields marked (const), which never change while
- * the layer lives. A layer lives until its last reference is dropped on the loop thread.
+ * the layer lives. A layer lives until its last reference is dropped on the loop thread; before
+ * it is freed flight_drain() must have said that nothing works on it any more.
  *
  * A span's states, and who may move it (always on the loop thread):
  *
@@ -39,21 +42,44 @@ enum span_state {
 	SPAN_PARKED,
 };
 
+/* Where a QUEUED or CHECKING span stands on its way; flight's own. */
+enum span_stage {
+	STAGE_NONE = 0,
+	STAGE_WAIT, /* in one of layer.queue[] */
+	STAGE_RUN,  /* part of a fetcher's job */
+	STAGE_WORK, /* with a worker */
+};
+
 struct span {
 	uint8_t state;      /* enum span_state */
 	uint8_t before;     /* PARKED: the state to go back to */
-	uint8_t prio;       /* QUEUED: enum prio of flight.h */
-	uint8_t fails;      /* failures in a row, for the backoff */
+	uint8_t prio;       /* QUEUED, CHECKING: enum prio of flight.h */
+	uint8_t stage;      /* QUEUED, CHECKING: enum span_stage */
+	uint32_t deaths;    /* fetchers that died over it in a row */
 	uint32_t epoch;     /* DIRTY: the layer's sync epoch when it was written */
+	uint32_t prev, next;/* STAGE_WAIT: neighbours in the queue, + 1; 0 = none */
+	uint32_t refused;   /* bit i: source i cannot give it; until it is written or denied */
+	uint32_t poison;    /* bit i: source i is failed for it, as three fetchers died over it */
 	uint32_t *page_crc; /* owned; crc32c of each 4 KiB page while DIRTY, else NULL */
+	uint64_t wanted_ms; /* clock_ms() of the last flight_want() on demand */
 	uint64_t touched_ns;/* last fault that wanted it */
 };
+
+/* The spans of a layer that wait in one queue, oldest first; flight's own. */
+struct span_queue {
+	uint32_t head, tail, n;     /* span + 1; 0 = none */
+	struct layer *prev, *next;  /* the ring of layers with spans in this queue; borrowed */
+};
+#define SPAN_QUEUES 6 /* to be fetched and to be checked, by enum prio */
 
 /* One way to get the compressed blob, in order of preference (local first). */
 struct layer_source {
 	struct fetch_source at;   /* (const) */
 	char dir[LIMIT_PATH];     /* local: the layout's directory (const) */
 	struct blobmap *map;      /* owned; the map of this blob (const) */
+	bool opened;              /* local: fd is the blob, owned */
+	bool opening;             /* local: a worker asks the keeper for it */
+	int fd;
 	bool bad;                 /* gave wrong bytes: not asked again until a reload */
 	uint32_t fails;           /* in a row */
 	uint64_t not_before_ms;   /* backoff: clock_ms() before which it is not asked */
@@ -76,8 +102,16 @@ struct layer {
 
 	struct span *spans;             /* owned; index.nspans of them */
 	uint32_t ndirty, nclean, nabsent; /* counts, kept by span_set() */
+	uint32_t nbusy;                 /* spans QUEUED or CHECKING, likewise */
+	uint64_t changes;               /* counts changes of any span's state, likewise */
 	uint32_t epoch;                 /* counts fdatasyncs begun */
+	uint32_t sync_failures;         /* counts those that failed */
 	bool syncing;                   /* one is running in a worker */
+	bool sync_again;                /* another one is wanted as soon as that one is done */
+	struct loop_timer *sync_timer;  /* owned by the loop; flight's own */
+	struct sync_waiter *sync_waiters; /* owned; flight's own */
+	struct span_queue queue[SPAN_QUEUES]; /* flight's own */
+	uint32_t inflight;              /* runs and worker jobs that hold a pointer to the layer */
 	bool complete;                  /* every span CLEAN and sha256(tar) == diff_id checked */
 	bool checking;                  /* that check is running in a worker */
 	bool marked;                    /* content mark is on */
@@ -88,8 +122,20 @@ struct layer {
 	struct layer *next;             /* list of all */
 };
 
-/* The single place that changes a span's state; keeps the counters. */
+/*
+ * The single place that changes a span's state; keeps the counters. To PARKED remembers the state
+ * it had; leaving DIRTY (and PARKED from DIRTY) for anything else frees page_crc. Before a span
+ * is set DIRTY its page_crc must be there; the epoch is set here, except when it comes back from
+ * PARKED.
+ */
 void span_set(struct layer *l, uint32_t span, enum span_state state);
+
+/*
+ * Makes l->spans for l->index.nspans spans, all ABSENT, and the counters. -ENOMEM. With
+ * layer_spans_free() (NULL-safe) and span_set() all there is to know about the array.
+ */
+int layer_spans_new(struct layer *l);
+void layer_spans_free(struct layer *l);
 
 static inline bool span_present(const struct span *s)
 {

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGIN_ISOLATE_H
+#define PLUGIN_ISOLATE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct buf;
+struct err;
+
+/*
+ * Giving up rights, in named stages. Each says what the process can still do afterwards; none can
+ * be undone.
+ */
+
+/* keeper: exactly the capabilities DESIGN.md's table names; the rest leaves all sets for good. */
+int isolate_keeper(struct err *e);
+
+/* anchor and engine: own uid and gid, no groups, no capabilities, no new privileges. */
+int isolate_engine(uid_t uid, gid_t gid, struct err *e);
+
+/*
+ * fetcher: root directory @root_fd (a directory that holds only what a resolver reads), own uid,
+ * no capabilities, no new privileges, and the system calls of the allow-list and no others.
+ */
+int isolate_fetcher(int root_fd, uid_t uid, gid_t gid, struct err *e);
+
+/*
+ * For the programs of root (tarn, tarn-runtime): runs @fn in a child that has no rights, no files
+ * and the fetcher's allow-list, and collects what it appends to its buffer. Text that came out of
+ * an image is parsed in there (law 7). The child's error text comes back in @e.
+ */
+int isolate_call(int (*fn)(void *ctx, struct buf *out, struct err *e), void *ctx,
+		 struct buf *out, struct err *e);
+
+#endif

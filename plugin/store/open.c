@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "oci/base/buf.h"
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/fd.h"
+#include "plugin/fault/fan.h"
+#include "plugin/store/files.h"
+
+static const char *const directories[] = {
+	"images", "blobs", "blobs/sha256", "layers", "unproven", "containers", "empty",
+	"resolver", "resolver/etc",
+};
+
+/* What is not in our control may not be there: an existing directory must be empty or ours. */
+static int check_format(int store, const char *path, struct err *e)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	_cleanup_fd_ int fd = openat(store, "format", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	char *end;
+	long format;
+
+	if (fd < 0)
+		return errno == ENOENT ? -ENOENT : err_errno(e, -errno, "store %s: format", path);
+	buf_init(&text, 64);
+	if (fd_read_all(fd, &text) < 0 || !buf_cstr(&text))
+		return err_set(e, -EINVAL, "store %s: the file 'format' cannot be read", path);
+	format = strtol((char *)text.data, &end, 10);
+	if (end == (char *)text.data || format < 1)
+		return err_set(e, -EINVAL, "store %s: the file 'format' is damaged", path);
+	if (format > STORE_FORMAT)
+		return err_set(e, -EINVAL, "store %s has format %ld, made by a newer tarn; this "
+			       "one knows up to %d", path, format, STORE_FORMAT);
+	return 0;
+}
+
+static int make_store(int store, const char *path, struct err *e)
+{
+	static const char layout[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
+	static const char index[] = "{\"schemaVersion\":2,\"manifests\":[]}";
+	char format[16];
+	int r;
+
+	snprintf(format, sizeof(format), "%d\n", STORE_FORMAT);
+	r = fd_publish(store, "oci-layout", layout, strlen(layout), 0600, e);
+	if (r == 0)
+		r = fd_publish(store, "index.json", index, strlen(index), 0600, e);
+	if (r == 0)
+		r = fd_publish(store, "format", format, strlen(format), 0600, e);
+	return r < 0 ? err_wrap(e, r, "store %s", path) : 0;
+}
+
+static int make_directories(int store, const char *path, struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_LEN(directories); i++) {
+		/* The resolver's files are read by a process without rights. */
+		mode_t mode = strncmp(directories[i], "resolver", 8) ? 0700 : 0755;
+		int r = fd_mkdir(store, directories[i], mode);
+
+		if (r < 0)
+			return err_errno(e, r, "store %s: %s", path, directories[i]);
+	}
+	return 0;
+}
+
+static int lock_store(int store, const char *path, int *ret_lock, struct err *e)
+{
+	_cleanup_fd_ int fd = openat(store, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return err_errno(e, -errno, "store %s: lock", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return err_set(e, -EBUSY, "store %s is in use by another tarnd", path);
+	*ret_lock = take_fd(&fd);
+	return 0;
+}
+
+/* Only a try tells: tmpfs, overlayfs, network file systems refuse the mark (KERNEL.md 0.7). */
+static int check_events(int store, const char *path, struct err *e)
+{
+	_cleanup_fd_ int group = -1;
+	_cleanup_fd_ int fd = openat(store, "probe.tmp", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+				     0600);
+	int r;
+
+	if (fd < 0)
+		return err_errno(e, -errno, "store %s", path);
+	unlinkat(store, "probe.tmp", 0);
+	r = fan_open_content(&group, e);
+	if (r < 0)
+		return r;
+	r = fan_mark_content(group, fd, true);
+	if (r == -EOPNOTSUPP || r == -EINVAL)
+		return err_set(e, -EOPNOTSUPP, "store %s: its file system cannot raise pre-content "
+			       "events; use a directory on ext4, xfs or btrfs (--store)", path);
+	return r < 0 ? err_errno(e, r, "store %s: marking a file", path) : 0;
+}
+
+static bool is_empty(int store)
+{
+	int fd = openat(store, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	int n = 0;
+
+	if (!d) {
+		cleanup_closep(&fd);
+		return false;
+	}
+	/* A new file system brings its lost+found along. */
+	for (struct dirent *de = readdir(d); de; de = readdir(d))
+		n += strcmp(de->d_name, ".") && strcmp(de->d_name, "..") &&
+		     strcmp(de->d_name, "lost+found");
+	closedir(d);
+	return n == 0;
+}
+
+int store_open(const char *path, int *ret_store, int *ret_lock, struct err *e)
+{
+	_cleanup_fd_ int store = -1;
+	_cleanup_fd_ int lock = -1;
+	bool fresh;
+	int r;
+
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return err_errno(e, -errno, "store %s", path);
+	store = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (store < 0)
+		return err_errno(e, -errno, "store %s", path);
+	r = check_format(store, path, e);
+	fresh = r == -ENOENT;
+	if (fresh && !is_empty(store))
+		return err_set(e, -EINVAL, "store %s: the directory is neither empty nor a tarn "
+			       "store", path);
+	if (r < 0 && !fresh)
+		return r;
+	if (fchmod(store, 0700) < 0)
+		return err_errno(e, -errno, "store %s", path);
+	r = check_events(store, path, e);
+	if (r == 0)
+		r = lock_store(store, path, &lock, e);
+	if (r == 0)
+		r = make_directories(store, path, e);
+	if (r == 0 && fresh)
+		r = make_store(store, path, e);
+	if (r < 0)
+		return r;
+	*ret_store = take_fd(&store);
+	*ret_lock = take_fd(&lock);
+	return 0;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "plugin/store/layer.h"
+
+static uint32_t *counter_of(struct layer *l, enum span_state state)
+{
+	switch (state) {
+	case SPAN_ABSENT:
+		return &l->nabsent;
+	case SPAN_QUEUED:
+	case SPAN_CHECKING:
+		return &l->nbusy;
+	case SPAN_DIRTY:
+		return &l->ndirty;
+	case SPAN_CLEAN:
+		return &l->nclean;
+	case SPAN_UNPROVEN:
+	case SPAN_PARKED:
+		break;
+	}
+	return NULL;
+}
+
+static void drop_crc(struct span *s)
+{
+	free(s->page_crc);
+	s->page_crc = NULL;
+}
+
+void span_set(struct layer *l, uint32_t span, enum span_state state)
+{
+	struct span *s = &l->spans[span];
+	uint32_t *from = counter_of(l, s->state), *to = counter_of(l, state);
+
+	if (from)
+		(*from)--;
+	if (to)
+		(*to)++;
+	if (state == SPAN_PARKED) {
+		if (s->state != SPAN_PARKED)
+			s->before = s->state;
+	} else if (state != SPAN_DIRTY) {
+		drop_crc(s);
+	} else if (s->state != SPAN_PARKED) {
+		s->epoch = l->epoch;
+	}
+	if (state != SPAN_QUEUED && state != SPAN_CHECKING)
+		s->stage = STAGE_NONE;
+	s->state = (uint8_t)state;
+	l->changes++;
+}
+
+int layer_spans_new(struct layer *l)
+{
+	l->spans = calloc(l->index.nspans ? l->index.nspans : 1, sizeof(*l->spans));
+	if (!l->spans)
+		return -ENOMEM;
+	l->nabsent = l->index.nspans;
+	l->nclean = l->ndirty = l->nbusy = 0;
+	return 0;
+}
+
+void layer_spans_free(struct layer *l)
+{
+	for (uint32_t i = 0; l->spans && i < l->index.nspans; i++)
+		drop_crc(&l->spans[i]);
+	free(l->spans);
+	l->spans = NULL;
+}
+
+void layer_spans_of(const struct layer *l, uint64_t off, uint64_t len, uint32_t *ret_first,
+		    uint32_t *ret_last)
+{
+	uint32_t end = l->index.nspans ? l->index.nspans - 1 : 0;
+	uint64_t first = off / l->index.span_size, last = first;
+
+	if (len > 0) {
+		uint64_t stop;
+
+		if (__builtin_add_overflow(off, len - 1, &stop))
+			stop = UINT64_MAX;
+		last = stop / l->index.span_size;
+	}
+	*ret_first = first > end ? end : (uint32_t)first;
+	*ret_last = last > end ? end : (uint32_t)last;
+}

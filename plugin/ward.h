@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGIN_WARD_H
+#define PLUGIN_WARD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "oci/base/digest.h"
+#include "oci/base/limits.h"
+#include "plugin/fault/slots.h"
+#include "plugin/keep.h"
+
+/*
+ * What guardian and keeper hold, in memory that only they share. Their descriptors are in one
+ * table (CLONE_FILES), so a number written here stays valid for the next keeper. The engine never
+ * sees this memory.
+ *
+ * An entry's state is written last when it becomes valid and first when it goes: a keeper that was
+ * killed half-way leaves a BUSY entry, and the next one undoes it.
+ */
+#define WARD_ATTACHED 1024 /* root file systems at once on one host */
+#define WARD_FETCHERS 320  /* the pool and one-shot fetchers of pulls */
+
+enum ward_state { WARD_FREE = 0, WARD_BUSY, WARD_LIVE };
+
+struct ward_layer {
+	_Atomic uint32_t state; /* enum ward_state */
+	uint32_t users;         /* live attachments that have it as a lower */
+	struct digest diff_id, scope;
+	int32_t fd_fill;        /* O_RDWR on the tar, opened before the mark */
+	int32_t fd_image;
+	int32_t fd_mount;       /* detached EROFS mount */
+	uint64_t tar_dev, tar_ino, fs_dev;
+	uint32_t marked;        /* content mark on */
+	uint32_t fs_mask;       /* KEEP_MARK_* on the superblock */
+};
+
+struct ward_attached {
+	_Atomic uint32_t state;
+	int32_t watch;          /* inotify watch on the overlay's root: says when it is unmounted */
+	char id[LIMIT_ID];
+	struct digest image;
+	uint32_t kind;
+	int32_t pid;
+	uint32_t nlayers;
+	uint16_t layer[LIMIT_LAYERS]; /* indexes into layers[] */
+};
+
+struct ward_fetcher {
+	int32_t pid;    /* 0: free */
+	int32_t pidfd;
+	uint32_t pooled;
+};
+
+struct ward {
+	/* made once, before the first keeper */
+	int32_t fd_lock;     /* store/lock, flock()ed */
+	int32_t fd_store;    /* the store's directory */
+	int32_t fd_listen;   /* control socket */
+	int32_t fd_linger;   /* store/guardian.sock: where a successor asks for all this */
+	int32_t fd_content, fd_exec; /* fanotify groups */
+	int32_t fd_inotify;
+	int32_t fd_keep, fd_engine; /* the two ends of the request socket */
+	int32_t fd_slots, fd_ward;  /* the memory itself, for a successor */
+	uid_t engine_uid, fetch_uid;
+	gid_t engine_gid, fetch_gid;
+
+	/* the keeper's children */
+	_Atomic int32_t guardian_pid, keeper_pid, anchor_pid;
+	int32_t anchor_pidfd; /* -1: none */
+	uint64_t keeper_starts, anchor_starts;
+	_Atomic uint32_t stopping;    /* SIGTERM came */
+	_Atomic uint32_t reread;      /* SIGHUP came */
+	struct ward_fetcher fetcher[WARD_FETCHERS];
+	struct ward_layer layer[LIMIT_MOUNTED];
+	struct ward_attached attached[WARD_ATTACHED];
+};
+
+/* What every process of tarnd is born with; plain pointers, inherited by fork. */
+struct birth {
+	struct ward *ward;          /* guardian and keeper only; NULL elsewhere */
+	struct slots *slots;
+	const char *store;          /* path, for messages */
+	const char *socket;
+	const char *config;         /* settings file or NULL */
+};
+
+/* Exit statuses of a keeper, read by the guardian. */
+#define KEEPER_STOPPED 0   /* nothing is mounted: the guardian may go too */
+#define KEEPER_STAY    10  /* told to stop, but containers still use layers */
+
+#endif
