@@ -40,7 +40,10 @@ int fd_publish_rename(int dirfd, const char *tmp, const char *name, struct err *
 /* mkdirat that takes an existing directory for success. 0 or -errno. */
 int fd_mkdir(int dirfd, const char *name, mode_t mode);
 
-/* Removes @name below @dirfd and all it holds, never following links or mounts. 0 or -errno. */
+/*
+ * Removes @name (relative) below @dirfd and all it holds, never following links or mounts: a
+ * mount in it is -EBUSY, and what is left then may have moved within @name. 0 or -errno.
+ */
 int fd_remove_tree(int dirfd, const char *name);
 
 /* Bytes the file system really holds for @fd (512 * st_blocks), or -errno. */

@@ -34,6 +34,7 @@ bool json_int(const struct json *v, int64_t *ret);
 bool json_bool(const struct json *v, bool fallback);
 bool json_is_object(const struct json *v);
 bool json_is_array(const struct json *v);
+bool json_is_null(const struct json *v);               /* there, and null */
 size_t json_count(const struct json *v);               /* members of an array or object */
 const struct json *json_at(const struct json *v, size_t i);
 const char *json_key_at(const struct json *v, size_t i);

@@ -66,7 +66,8 @@ static void reads_what_is_there(void **state)
 	assert_int_equal(i, -42);
 	assert_true(json_bool(json_get(doc, "t"), false));
 	assert_false(json_bool(json_get(doc, "f"), true));
-	assert_non_null(json_get(doc, "n"));
+	assert_true(json_is_null(json_get(doc, "n")));
+	assert_false(json_is_null(json_get(doc, "f")));
 	assert_true(json_is_array(a));
 	assert_int_equal(json_count(a), 4);
 	assert_true(json_int(json_at(a, 0), &i));
@@ -115,6 +116,7 @@ static void null_is_not_there(void **state)
 	assert_true(json_bool(NULL, true));
 	assert_false(json_is_object(NULL));
 	assert_false(json_is_array(NULL));
+	assert_false(json_is_null(NULL));
 	assert_int_equal(json_count(NULL), 0);
 	assert_null(json_at(NULL, 0));
 	assert_null(json_key_at(NULL, 0));
@@ -245,6 +247,7 @@ static void what_is_not_utf8_is_refused(void **state)
 		"\"\xf0\x80\x80\xaf\"", /* overlong, 4 */
 		"\"\xed\xa0\x80\"",     /* a surrogate */
 		"\"\xf4\x90\x80\x80\"", /* past U+10FFFF */
+		"\"\xf5\x80\x80\x80\"",
 		"\"\xf8\x88\x80\x80\x80\"",
 		"{\"\xc0\xaf\":1}",
 	};
@@ -262,6 +265,7 @@ static void half_a_surrogate_pair_is_refused(void **state)
 	refused("\"\\udc00\"", "surrogate");
 	refused("\"\\ud800\\u0041\"", "surrogate");
 	refused("\"\\ud800\\ud800\"", "surrogate");
+	refused("\"\\udc00\\udc00\"", "surrogate");
 	refused("{\"\\uDBFF\":1}", "surrogate");
 	/* Not an escape at all: the backslash itself is escaped. */
 	json_free(parse("\"\\\\ud800\""));
@@ -328,6 +332,8 @@ static void closing_does_not_buy_depth(void **state)
 	buf_init(&b, MAX);
 	buf_printf(&b, "%s%s", front, deep);
 	refused_n(b.data, b.len, "nested deeper");
+	/* Nor does it cost any: the parser is the one to complain. */
+	refused("]][", "unallowed token");
 }
 
 static void size_is_limited(void **state)
@@ -343,6 +349,8 @@ static void size_is_limited(void **state)
 	assert_int_equal(json_parse(text, len, LIMIT_MANIFEST, "manifest x", &doc, &e), -EFBIG);
 	assert_null(doc);
 	assert_string_equal(e.text, "manifest x: 5242880 bytes are more than the limit of 4194304");
+	assert_int_equal(json_parse(text, LIMIT_MANIFEST + 1, LIMIT_MANIFEST, "x", &doc, &e),
+			 -EFBIG);
 	assert_int_equal(json_parse(text, LIMIT_MANIFEST, LIMIT_MANIFEST, "x", &doc, &e), 0);
 	json_free(doc);
 }
