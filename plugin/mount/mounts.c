@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/mount/mounts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "plugin/uapi.h"
+
+static int fs_open(const char *type)
+{
+	int fd = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int fs_string(int fs, const char *key, const char *value)
+{
+	return syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, key, value, 0) < 0 ? -errno : 0;
+}
+
+static int fs_fd(int fs, const char *key, int fd)
+{
+	return syscall(SYS_fsconfig, fs, FSCONFIG_SET_FD, key, NULL, fd) < 0 ? -errno : 0;
+}
+
+static int fs_magic_link(int fs, const char *key, int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return fs_string(fs, key, path);
+}
+
+/* The kernel's own words about a mount that failed: the first message in the context's log. */
+static void kernel_words(int fs, char *text, size_t size)
+{
+	ssize_t n = read(fs, text, size - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+	if (n > 0 && text[n - 1] == '\n')
+		text[n - 1] = '\0';
+	if (n > 2 && text[1] == ' ')
+		memmove(text, text + 2, strlen(text + 2) + 1);
+}
+
+static int fs_fail(int fs, int r, struct err *e, const char *what)
+{
+	char text[200];
+
+	kernel_words(fs, text, sizeof(text));
+	return err_errno(e, r, "%s%s%s", what, text[0] ? ": " : "", text);
+}
+
+static int fs_mount(int fs, unsigned int attributes)
+{
+	int fd;
+
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, attributes);
+	return fd < 0 ? -errno : fd;
+}
+
+int mount_erofs(int image_fd, int tar_fd, struct err *e)
+{
+	_cleanup_fd_ int fs = fs_open("erofs");
+	int r;
+
+	if (fs == -ENODEV)
+		return err_set(e, -EOPNOTSUPP, "this kernel has no EROFS (CONFIG_EROFS_FS)");
+	if (fs < 0)
+		return err_errno(e, fs, "fsopen erofs");
+	r = fs_magic_link(fs, "source", image_fd);
+	if (r == 0 && tar_fd >= 0)
+		r = fs_magic_link(fs, "device", tar_fd);
+	if (r == 0)
+		r = fs_mount(fs, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV);
+	if (r == -ENOTBLK)
+		return err_set(e, -EOPNOTSUPP, "this kernel cannot mount EROFS from a file; Linux "
+			       "6.12 or newer with CONFIG_EROFS_FS_BACKED_BY_FILE is needed");
+	return r < 0 ? fs_fail(fs, r, e, "mounting EROFS") : r;
+}
+
+void mount_set_readahead(int mount_fd, uint32_t kb)
+{
+	struct fs_sysfs_path p = { 0 };
+	_cleanup_fd_ int root = openat(mount_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_fd_ int fd = -1;
+	char path[192], *slash;
+
+	if (kb == 0 || root < 0 || ioctl(root, FS_IOC_GETFSSYSFSPATH, &p) < 0)
+		return;
+	p.name[sizeof(p.name) - 1] = '\0';
+	slash = strrchr((char *)p.name, '/');
+	snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb",
+		 slash ? slash + 1 : (char *)p.name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0)
+		dprintf(fd, "%u\n", kb);
+}
+
+int mount_overlay(const int *lower, unsigned n, int upper, int work, const char *label,
+		  struct err *e)
+{
+	_cleanup_fd_ int fs = fs_open("overlay");
+	int r = 0;
+
+	if (fs == -ENODEV)
+		return err_set(e, -EOPNOTSUPP, "this kernel has no overlayfs");
+	if (fs < 0)
+		return err_errno(e, fs, "fsopen overlay");
+	/* overlayfs takes the topmost lower first. */
+	for (unsigned i = n; i-- > 0 && r == 0; )
+		r = fs_fd(fs, "lowerdir+", lower[i]);
+	if (r == -EINVAL)
+		return fs_fail(fs, -EOPNOTSUPP, e, "overlayfs does not take lower layers by "
+			       "descriptor; Linux 6.13 or newer is needed");
+	if (r == 0)
+		r = fs_fd(fs, "upperdir", upper);
+	if (r == 0)
+		r = fs_fd(fs, "workdir", work);
+	if (r == 0)
+		r = fs_string(fs, "redirect_dir", "nofollow");
+	if (r == 0)
+		r = fs_string(fs, "metacopy", "off");
+	if (r == 0 && label[0])
+		r = fs_string(fs, "context", label);
+	if (r == 0)
+		r = fs_mount(fs, MOUNT_ATTR_NODEV);
+	return r < 0 ? fs_fail(fs, r, e, "mounting overlay") : r;
+}
+
+/* include/linux/exportfs.h: FILEID_INO32_GEN = { u32 ino, u32 generation } */
+#define HANDLE_INO32_GEN 1
+
+static int open_by_nid(int root_fd, uint64_t nid)
+{
+	struct {
+		struct file_handle h;
+		uint32_t ino, generation;
+	} handle = { .h = { .handle_bytes = 8, .handle_type = HANDLE_INO32_GEN },
+		     .ino = (uint32_t)nid };
+	int fd;
+
+	if (nid > UINT32_MAX)
+		return -EOVERFLOW;
+	/* O_NONBLOCK: an inode leased by somebody else is in use, not worth waiting for. */
+	fd = open_by_handle_at(root_fd, &handle.h, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int lease_probe(int root_fd, uint64_t nid)
+{
+	_cleanup_fd_ int fd = open_by_nid(root_fd, nid);
+
+	if (fd == -EAGAIN || fd == -EBUSY)
+		return 0;
+	if (fd < 0)
+		return fd;
+	if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
+		return errno == EAGAIN || errno == EBUSY ? 0 : -errno;
+	/* Somebody who opens it right now waits for the break, which this ends; the signal that
+	 * tells of it (SIGIO) is blocked in this process. */
+	if (fcntl(fd, F_SETLEASE, F_UNLCK) < 0)
+		return -errno;
+	return 1;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGIN_MOUNT_MOUNTS_H
+#define PLUGIN_MOUNT_MOUNTS_H
+
+#include <stdint.h>
+
+struct err;
+
+/*
+ * Detached mounts through the file-descriptor mount API (Linux 6.12+ for file-backed EROFS). They
+ * are in no namespace until somebody moves them, and go when their last descriptor closes.
+ */
+
+/*
+ * Mounts the EROFS image open at @image_fd. @tar_fd, its device 1, must already carry the content
+ * mark: whether reads raise events is decided when the kernel opens it here (law 1). -1 for an
+ * image without data. The mount descriptor, or -errno.
+ */
+int mount_erofs(int image_fd, int tar_fd, struct err *e);
+
+/* Sets the read-ahead of the EROFS file system under @mount_fd; best effort. */
+void mount_set_readahead(int mount_fd, uint32_t kb);
+
+/*
+ * An overlay over @lower (detached mounts, bottom first) with @upper and @work. @label is for
+ * overlay's context= or "". Hostile lowers cannot redirect lookups (law 6).
+ */
+int mount_overlay(const int *lower, unsigned n, int upper, int work, const char *label,
+		  struct err *e);
+
+/*
+ * Was nobody using the EROFS inode @nid (no file open, mapped or executing, through any overlay)?
+ * A write lease is taken and given back at once (KERNEL.md: granted only then). 1 granted, 0 in
+ * use, or -errno. May wait for the engine's answer when FAN_OPEN_PERM is on.
+ */
+int lease_probe(int root_fd, uint64_t nid);
+
+#endif
