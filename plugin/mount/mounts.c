@@ -139,20 +139,43 @@ int mount_overlay(const int *lower, unsigned n, int upper, int work, const char 
 	return r < 0 ? fs_fail(fs, r, e, "mounting overlay") : r;
 }
 
-/* include/linux/exportfs.h: FILEID_INO32_GEN = { u32 ino, u32 generation } */
-#define HANDLE_INO32_GEN 1
+/*
+ * EROFS file handles (include/linux/exportfs.h): older kernels { u32 nid, u32 generation }, newer
+ * ones { u32 nid >> 32, u32 nid, u32 generation }. The root directory's own handle tells which.
+ */
+#define HANDLE_INO32_GEN 0x01
+#define HANDLE_INO64_GEN 0x81
+
+struct handle {
+	struct file_handle h;
+	uint32_t word[3];
+};
+
+static int make_handle(int root_fd, uint64_t nid, struct handle *ret)
+{
+	int mount_id;
+
+	ret->h.handle_bytes = sizeof(ret->word);
+	if (name_to_handle_at(root_fd, "", &ret->h, &mount_id, AT_EMPTY_PATH) < 0)
+		return -errno;
+	if (ret->h.handle_type == HANDLE_INO64_GEN) {
+		ret->word[0] = (uint32_t)(nid >> 32);
+		ret->word[1] = (uint32_t)nid;
+	} else if (ret->h.handle_type == HANDLE_INO32_GEN && nid <= UINT32_MAX) {
+		ret->word[0] = (uint32_t)nid;
+	} else {
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
 
 static int open_by_nid(int root_fd, uint64_t nid)
 {
-	struct {
-		struct file_handle h;
-		uint32_t ino, generation;
-	} handle = { .h = { .handle_bytes = 8, .handle_type = HANDLE_INO32_GEN },
-		     .ino = (uint32_t)nid };
-	int fd;
+	struct handle handle;
+	int fd, r = make_handle(root_fd, nid, &handle);
 
-	if (nid > UINT32_MAX)
-		return -EOVERFLOW;
+	if (r < 0)
+		return r;
 	/* O_NONBLOCK: an inode leased by somebody else is in use, not worth waiting for. */
 	fd = open_by_handle_at(root_fd, &handle.h, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
