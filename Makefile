@@ -75,7 +75,7 @@ link_flags = $(shell sed -n 's|^/\* link: \(.*\) \*/$$|\1|p' $(1))
 define link
 @mkdir -p $(@D)
 $(if $(Q),@echo "  LD    $@")
-$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 endef
 
 $(PROGS):

@@ -17,10 +17,10 @@ struct err;
 struct registry_at {
 	char host[LIMIT_NAME]; /* with port */
 	char repo[LIMIT_NAME];
-	bool plain_http;       /* HTTP instead of HTTPS */
-	bool insecure_tls;     /* HTTPS without checking the certificate */
-	char user[256];        /* "" = anonymous */
-	char secret[1024];     /* password; wiped by registry_free() */
+	bool plain_http;   /* HTTP instead of HTTPS */
+	bool insecure_tls; /* HTTPS without checking the certificate */
+	char user[256];    /* "" = anonymous */
+	char secret[1024]; /* password; wiped by registry_free() */
 };
 
 /*
@@ -35,6 +35,13 @@ struct registry_options {
 	const char *ca_pem;          /* CA bundle as PEM text, borrowed; NULL = the library's own */
 	size_t ca_pem_len;
 	const char *user_agent;
+	/*
+	 * Looks a name up for a process that has no files (libc's resolver reads several): writes
+	 * the addresses of @host into @out, separated by commas, IPv6 in brackets; an empty @out
+	 * leaves the name to libc. 0 or -errno. NULL = libc.
+	 */
+	int (*resolve)(void *arg, const char *host, char *out, size_t size);
+	void *resolve_arg; /* borrowed */
 };
 
 int registry_new(const struct registry_options *opt, struct registry **ret, struct err *e);
@@ -44,6 +51,9 @@ static inline void registry_freep(struct registry **r)
 {
 	registry_free(*r);
 }
+
+/* Seconds the server asked to be left alone for with the last -EAGAIN (Retry-After); 0 = none. */
+uint32_t registry_retry_after_s(const struct registry *r);
 
 /*
  * GET manifests/@reference (a tag or "sha256:…") into @out, and its Content-Type (parameters
@@ -72,7 +82,7 @@ int registry_blob(struct registry *r, const struct registry_at *at, const struct
  * -ECONNRESET and other transport errors, -EPROTO for answers that break the protocol.
  */
 int registry_blob_range(struct registry *r, const struct registry_at *at,
-			const struct digest *digest, uint64_t blob_size, uint64_t off,
-			uint64_t len, struct stream **ret, struct err *e);
+			const struct digest *digest, uint64_t blob_size, uint64_t off, uint64_t len,
+			struct stream **ret, struct err *e);
 
 #endif
