@@ -86,6 +86,14 @@ $(B)/obj/%.o: %.c
 	$(if $(Q),@echo "  CC    $<")
 	$(Q)$(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# The seccomp filters, from notes beside the functions that need the calls.
+$(B)/gen/syscalls.h: plugin/syscalls.awk $(OCI_SRC) $(PLUGIN_SRC)
+	@mkdir -p $(@D)
+	$(Q)awk -f $^ | LC_ALL=C sort >$@.new
+	$(Q)cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/obj/plugin/isolate.o: $(B)/gen/syscalls.h
+$(B)/obj/plugin/isolate.o: ALL_CFLAGS += -I$(B)/gen
+
 # --- tests -----------------------------------------------------------------------------------
 $(B)/unit/%: $(B)/obj/tests/unit/%.o $(ARCHIVES)
 	$(link) $(call link_flags,tests/unit/$*.c) -lcmocka
