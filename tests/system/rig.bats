@@ -62,6 +62,21 @@ teardown() { rig_teardown; }
 	same_tree "$(umoci_unpack "$layout")" "$(umoci_unpack "$RIG/back")"
 }
 
+@test "our registry gives an image, and breaks on demand" {
+	need_root
+	need skopeo umoci
+	layout=$(image_tiny gzip)
+	start_pyregistry "$layout"
+	skopeo --insecure-policy copy -q --src-tls-verify=false "docker://$REGISTRY/any:latest" \
+		"oci:$RIG/back:latest"
+	same_tree "$(umoci_unpack "$layout")" "$(umoci_unpack "$RIG/back")"
+	[ "$(grep -c '"path": "/v2/any/blobs/' "$RIG/requests")" -ge 2 ]
+	registry_control '{"fault": "flip"}'
+	run skopeo --insecure-policy copy -q --src-tls-verify=false "docker://$REGISTRY/any:latest" \
+		"oci:$RIG/broken:latest"
+	[ "$status" != 0 ]
+}
+
 @test "images hold the same tree in every compression umoci knows" {
 	need_root
 	need umoci
