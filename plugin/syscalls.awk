@@ -5,20 +5,20 @@
 #
 # in comments beside the functions that need those system calls into macros for isolate.c, one for
 # each process: SYSCALLS_FETCHER is then "read", "write". Filter and code cannot drift apart.
-/#syscalls/ {
-	sub(/.*#syscalls:?[ \t]*/, "")
+BEGIN {
+	calls["FETCHER"] = ""
+}
+
+/#syscalls[ :]/ {
+	sub(/.*#syscalls[ :]+/, "")
 	sub(/[ \t]*\*\/.*/, "")
 	gsub(/[:,]/, " ")
 	for (i = 2; i <= NF; i++)
-		calls[toupper($1) " " $i] = 1
+		if (!seen[$1, $i]++)
+			calls[toupper($1)] = calls[toupper($1)] " \"" $i "\","
 }
 
 END {
-	names["FETCHER"] = ""
-	for (c in calls) {
-		split(c, w, " ")
-		names[w[1]] = names[w[1]] "\"" w[2] "\", "
-	}
-	for (n in names)
-		print "#define SYSCALLS_" n " " names[n]
+	for (who in calls)
+		print "#define SYSCALLS_" who calls[who]
 }
