@@ -20,6 +20,7 @@
  * An entry's state is written last when it becomes valid and first when it goes: a keeper that was
  * killed half-way leaves a BUSY entry, and the next one undoes it.
  */
+#define WARD_VERSION  1
 #define WARD_ATTACHED 1024 /* root file systems at once on one host */
 #define WARD_FETCHERS 320  /* the pool and one-shot fetchers of pulls */
 
@@ -55,6 +56,7 @@ struct ward_fetcher {
 };
 
 struct ward {
+	uint32_t version; /* WARD_VERSION: a successor with another one cannot take over */
 	/* made once, before the first keeper */
 	int32_t fd_lock;     /* store/lock, flock()ed */
 	int32_t fd_store;    /* the store's directory */
@@ -69,10 +71,11 @@ struct ward {
 
 	/* the keeper's children */
 	_Atomic int32_t guardian_pid, keeper_pid, anchor_pid;
-	int32_t anchor_pidfd; /* -1: none */
+	int32_t anchor_pidfd, keeper_pidfd, guardian_pidfd; /* -1: none */
 	uint64_t keeper_starts, anchor_starts;
 	_Atomic uint32_t stopping;    /* SIGTERM came */
 	_Atomic uint32_t reread;      /* SIGHUP came */
+	_Atomic int32_t keeper_result; /* KEEPER_* once a keeper ends on purpose, else -1 */
 	struct ward_fetcher fetcher[WARD_FETCHERS];
 	struct ward_layer layer[LIMIT_MOUNTED];
 	struct ward_attached attached[WARD_ATTACHED];
@@ -87,8 +90,11 @@ struct birth {
 	const char *config;         /* settings file or NULL */
 };
 
-/* Exit statuses of a keeper, read by the guardian. */
+/* How a keeper ends on purpose (keeper_result). */
 #define KEEPER_STOPPED 0   /* nothing is mounted: the guardian may go too */
 #define KEEPER_STAY    10  /* told to stop, but containers still use layers */
+
+/* Calls @fn for every descriptor that a ward records (-1 included). */
+void ward_each_fd(struct ward *w, void (*fn)(void *ctx, int32_t *fd), void *ctx);
 
 #endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/guard.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "plugin/keeper.h"
+#include "plugin/linger.h"
+#include "plugin/log.h"
+#include "plugin/loop.h"
+#include "plugin/spawn.h"
+
+static volatile sig_atomic_t got_stop, got_reread;
+
+static void on_stop(int sig)
+{
+	got_stop = 1;
+}
+
+static void on_reread(int sig)
+{
+	got_reread = 1;
+}
+
+/* Signals come in only while the guardian waits; @ret_mask is the mask to wait with. */
+static void take_signals(sigset_t *ret_mask)
+{
+	const struct sigaction stop = { .sa_handler = on_stop };
+	const struct sigaction reread = { .sa_handler = on_reread };
+	sigset_t block;
+
+	sigemptyset(&block);
+	sigaddset(&block, SIGTERM);
+	sigaddset(&block, SIGINT);
+	sigaddset(&block, SIGHUP);
+	sigprocmask(SIG_BLOCK, &block, NULL);
+	sigemptyset(ret_mask);
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGHUP, &reread, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static void keeper_process(const struct birth *b, const sigset_t *mask)
+{
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	_exit(keeper_main(b));
+}
+
+static void start_keeper(const struct birth *b, const sigset_t *mask)
+{
+	struct ward *w = b->ward;
+	pid_t pid;
+	int pidfd;
+
+	cleanup_closep(&w->keeper_pidfd);
+	w->keeper_pidfd = -1;
+	atomic_store(&w->keeper_result, -1);
+	pid = spawn_sharing_files(&pidfd);
+	if (pid == 0)
+		keeper_process(b, mask);
+	if (pid < 0) {
+		log_error("starting a keeper: %s", err_words(pid));
+		return;
+	}
+	w->keeper_pidfd = pidfd;
+	atomic_store(&w->keeper_pid, pid);
+}
+
+static void reap(void)
+{
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+}
+
+/* Waits for the keeper's end or a signal. True when the keeper has ended. */
+static bool wait_keeper(const struct birth *b, const sigset_t *mask)
+{
+	struct pollfd p = { .fd = b->ward->keeper_pidfd, .events = POLLIN };
+	const struct timespec often = { .tv_sec = 1 };
+	int n = ppoll(&p, 1, &often, mask);
+
+	if (got_stop)
+		atomic_store(&b->ward->stopping, 1);
+	if (got_reread) {
+		got_reread = 0;
+		atomic_store(&b->ward->reread, 1);
+	}
+	reap();
+	return p.fd < 0 || (n > 0 && p.revents);
+}
+
+/* Mounted layers outlive us: a copy of this process keeps what they need. */
+static int leave_one_behind(const struct birth *b)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		linger(b);
+	if (pid < 0) {
+		log_error("containers still use layers and no process can be left to hold them "
+			  "(%s): this one stays", err_words(-errno));
+		linger(b);
+	}
+	log_warn("containers still use layers of this store: process %d holds them; their readers "
+		 "wait for content until tarnd is started again", pid);
+	return EXIT_SUCCESS;
+}
+
+int guard_run(const struct birth *b, bool first)
+{
+	struct ward *w = b->ward;
+	uint64_t born = 0;
+	sigset_t mask;
+
+	log_init("tarnd[guardian]", (enum log_level)b->slots->settings.log_level);
+	take_signals(&mask);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (!first) {
+		/* The keeper made us and knows our pidfd; we look at it by its pid. */
+		cleanup_closep(&w->keeper_pidfd);
+		w->keeper_pidfd = (int)syscall(SYS_pidfd_open, atomic_load(&w->keeper_pid), 0);
+	}
+	atomic_store(&w->guardian_pid, getpid());
+	atomic_store(&b->slots->guardian_pid, getpid());
+	if (first)
+		start_keeper(b, &mask);
+	for (;;) {
+		if (!wait_keeper(b, &mask))
+			continue;
+		if (atomic_load(&w->keeper_result) == KEEPER_STOPPED)
+			return EXIT_SUCCESS;
+		if (atomic_load(&w->keeper_result) == KEEPER_STAY)
+			return leave_one_behind(b);
+		log_error("the keeper ended; the next one is started");
+		if (clock_ms() - born < 1000)
+			usleep(200000); /* a crash at every start must not eat the machine */
+		born = clock_ms();
+		start_keeper(b, &mask);
+	}
+}

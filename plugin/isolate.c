@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/isolate.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "oci/base/buf.h"
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/fd.h"
+#include "syscalls.h" /* made from the "#syscalls" notes beside the functions that need them */
+
+#define NOBODY 65534
+
+/* Leaves exactly @keep in the permitted and effective sets and drops the rest from all sets. */
+static int keep_caps(const cap_value_t *keep, int nkeep, struct err *e)
+{
+	cap_t caps = cap_init(); /* empty */
+	int r = 0;
+
+	if (!caps)
+		return err_set(e, -ENOMEM, "out of memory");
+	for (cap_value_t c = 0; c <= cap_max_bits() && r == 0; c++) {
+		bool kept = false;
+
+		for (int i = 0; i < nkeep; i++)
+			kept |= keep[i] == c;
+		if (!kept && cap_get_bound(c) == 1 && cap_drop_bound(c) < 0)
+			r = -errno;
+	}
+	if (r == 0 && nkeep > 0 &&
+	    (cap_set_flag(caps, CAP_PERMITTED, nkeep, keep, CAP_SET) < 0 ||
+	     cap_set_flag(caps, CAP_EFFECTIVE, nkeep, keep, CAP_SET) < 0))
+		r = -errno;
+	if (r == 0 && (cap_reset_ambient() < 0 || cap_set_proc(caps) < 0))
+		r = -errno;
+	cap_free(caps);
+	return r < 0 ? err_errno(e, r, "dropping capabilities") : 0;
+}
+
+int isolate_keeper(struct err *e)
+{
+	/*
+	 * SYS_ADMIN: fanotify, mounts. DAC_READ_SEARCH: opening EROFS files by handle, layouts of
+	 * any owner. LEASE: the eviction proof. KILL, SETUID, SETGID, SYS_CHROOT, SETPCAP: making
+	 * and ending engine and fetchers. CHOWN, DAC_OVERRIDE, FOWNER, SETFCAP, FSETID: a
+	 * container's upper directory that looks like the image's root, and removing what a
+	 * container wrote. SYS_PTRACE is not needed and not kept.
+	 */
+	static const cap_value_t keep[] = {
+		CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LEASE, CAP_KILL, CAP_SETUID, CAP_SETGID,
+		CAP_SYS_CHROOT, CAP_SETPCAP, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,
+		CAP_SETFCAP,
+	};
+	cap_value_t have[ARRAY_LEN(keep)];
+	int n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(keep); i++)
+		if (cap_get_bound(keep[i]) == 1)
+			have[n++] = keep[i];
+	return keep_caps(have, n, e);
+}
+
+static int drop_ids(uid_t uid, gid_t gid, struct err *e)
+{
+	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+		return err_errno(e, -errno, "becoming uid %u", uid);
+	return 0;
+}
+
+static int no_rights(uid_t uid, gid_t gid, struct err *e)
+{
+	static const cap_value_t ids[] = { CAP_SETUID, CAP_SETGID, CAP_SETPCAP };
+	int r = keep_caps(ids, ARRAY_LEN(ids), e);
+
+	if (r == 0)
+		r = drop_ids(uid, gid, e);
+	if (r == 0)
+		r = keep_caps(NULL, 0, e);
+	if (r == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		r = err_errno(e, -errno, "no_new_privs");
+	return r;
+}
+
+int isolate_engine(uid_t uid, gid_t gid, struct err *e)
+{
+	return no_rights(uid, gid, e);
+}
+
+/* Everything that is not on @list ends the process. */
+static int allow_only(const char *const *list, size_t n, struct err *e)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	int r = ctx ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		int nr = seccomp_syscall_resolve_name(list[i]);
+
+		/* A call that this architecture does not have cannot be made. */
+		if (nr != __NR_SCMP_ERROR && nr >= 0)
+			r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 0);
+	}
+	if (r == 0)
+		r = seccomp_load(ctx);
+	seccomp_release(ctx);
+	return r < 0 ? err_errno(e, r, "loading the system call filter") : 0;
+}
+
+static const char *const fetcher_calls[] = { SYSCALLS_FETCHER };
+
+int isolate_fetcher(int root_fd, uid_t uid, gid_t gid, struct err *e)
+{
+	int r;
+
+	if (fchdir(root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		return err_errno(e, -errno, "changing the root directory");
+	close(root_fd);
+	r = no_rights(uid, gid, e);
+	return r == 0 ? allow_only(fetcher_calls, ARRAY_LEN(fetcher_calls), e) : r;
+}
+
+/* --- isolate_call: a child without rights, its result over a pipe --- */
+
+struct result_head {
+	int32_t code;
+	uint32_t len;
+	char text[ERR_TEXT_MAX];
+};
+
+static void run_child(int (*fn)(void *, struct buf *, struct err *), void *ctx, size_t max, int out)
+{
+	static const struct rlimit nothing = { 0, 0 };
+	struct result_head head = { 0 };
+	struct err e = ERR_INIT;
+	struct buf b;
+	int r = 0;
+
+	buf_init(&b, max);
+	/* Tools of root run as root; a user who lacks the right to drop has nothing to lose here. */
+	if (geteuid() == 0)
+		r = no_rights(NOBODY, NOBODY, &e);
+	if (r == 0 && setrlimit(RLIMIT_FSIZE, &nothing) < 0)
+		r = err_errno(&e, -errno, "limiting a child");
+	if (r == 0)
+		r = allow_only(fetcher_calls, ARRAY_LEN(fetcher_calls), &e);
+	if (r == 0)
+		r = fn(ctx, &b, &e);
+	if (r == 0 && b.failed)
+		r = err_errno(&e, b.failed, "result");
+	head.code = r;
+	head.len = r < 0 ? 0 : (uint32_t)b.len;
+	memcpy(head.text, e.text, sizeof(head.text));
+	if (fd_write_full(out, &head, sizeof(head)) == 0 && head.len)
+		fd_write_full(out, b.data, head.len);
+	_exit(0);
+}
+
+static int read_result(int in, struct buf *out, struct err *e)
+{
+	_cleanup_buf_ struct buf raw = { 0 };
+	struct result_head head;
+	int r;
+
+	buf_init(&raw, out->max + sizeof(head));
+	r = fd_read_all(in, &raw);
+	if (r < 0)
+		return err_errno(e, r, "reading from a child");
+	if (raw.len < sizeof(head))
+		return err_set(e, -EIO, "the process that parses image data ended unexpectedly");
+	memcpy(&head, raw.data, sizeof(head));
+	head.text[sizeof(head.text) - 1] = '\0';
+	if (head.code < 0)
+		return err_set(e, head.code, "%s", head.text);
+	return buf_put(out, raw.data + sizeof(head), raw.len - sizeof(head));
+}
+
+int isolate_call(int (*fn)(void *ctx, struct buf *out, struct err *e), void *ctx,
+		 struct buf *out, struct err *e)
+{
+	int pipefd[2], r, status;
+	pid_t pid;
+
+	if (pipe2(pipefd, O_CLOEXEC) < 0)
+		return err_errno(e, -errno, "pipe");
+	pid = fork();
+	if (pid == 0) {
+		close(pipefd[0]);
+		run_child(fn, ctx, out->max, pipefd[1]);
+	}
+	close(pipefd[1]);
+	r = pid < 0 ? err_errno(e, -errno, "fork") : read_result(pipefd[0], out, e);
+	close(pipefd[0]);
+	if (pid > 0)
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+	return r;
+}

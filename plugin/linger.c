@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/linger.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "plugin/guard.h"
+#include "plugin/keep.h"
+#include "plugin/log.h"
+
+/*
+ * The hand-over: the old guardian sends one `piece` per descriptor, the two shared memories first,
+ * then a piece with number -1. The successor answers with one byte once it has everything.
+ */
+struct piece {
+	uint32_t version;
+	int32_t number; /* what the ward calls this descriptor; -1: that was all */
+};
+
+#define HANDOVER_MS 5000
+
+static void socket_address(int store, struct sockaddr_un *a)
+{
+	/* Through the descriptor: a store's path may be longer than sun_path. */
+	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/guardian.sock", store);
+}
+
+int guard_listen(int store, struct err *e)
+{
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct sockaddr_un a;
+
+	socket_address(store, &a);
+	unlinkat(store, "guardian.sock", 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 4) < 0)
+		return err_errno(e, -errno, "store: guardian.sock");
+	return take_fd(&fd);
+}
+
+/* --- the one that stays --- */
+
+struct sender {
+	int sock;
+	int failed;
+};
+
+static void send_fd(void *ctx, int32_t *fd)
+{
+	struct sender *s = ctx;
+	const struct piece p = { .version = WARD_VERSION, .number = *fd };
+
+	if (*fd >= 0 && !s->failed)
+		s->failed = keep_sendmsg(s->sock, &p, sizeof(p), fd, 1);
+}
+
+/* True when the successor has confirmed. */
+static bool hand_over(const struct birth *b, int sock)
+{
+	const struct piece last = { .version = WARD_VERSION, .number = -1 };
+	struct sender s = { .sock = sock };
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	char ok;
+
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.uid != 0)
+		return false;
+	send_fd(&s, &b->ward->fd_ward);
+	send_fd(&s, &b->ward->fd_slots);
+	ward_each_fd(b->ward, send_fd, &s);
+	if (!s.failed)
+		s.failed = keep_sendmsg(sock, &last, sizeof(last), NULL, 0);
+	return !s.failed && recv(sock, &ok, 1, 0) == 1;
+}
+
+static void close_processes(struct ward *w)
+{
+	/* Their ends were waited for; their numbers are of no use to anybody. */
+	cleanup_closep(&w->keeper_pidfd);
+	cleanup_closep(&w->guardian_pidfd);
+	cleanup_closep(&w->anchor_pidfd);
+	w->keeper_pidfd = w->guardian_pidfd = w->anchor_pidfd = -1;
+}
+
+void linger(const struct birth *b)
+{
+	const struct timeval limit = { .tv_sec = HANDOVER_MS / 1000 };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	setsid();
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	for (int fd = 0; null >= 0 && fd < 3; fd++)
+		dup2(null, fd);
+	cleanup_closep(&null);
+	atomic_store(&b->ward->guardian_pid, getpid());
+	close_processes(b->ward);
+	for (;;) {
+		_cleanup_fd_ int sock = accept4(b->ward->fd_linger, NULL, NULL, SOCK_CLOEXEC);
+
+		if (sock < 0) {
+			usleep(100000);
+			continue;
+		}
+		setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+		setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+		if (hand_over(b, sock))
+			_exit(EXIT_SUCCESS);
+	}
+}
+
+/* --- the one that comes --- */
+
+#define PIECES_MAX (LIMIT_MOUNTED * 3 + WARD_FETCHERS + 64)
+
+struct receiver {
+	int n;
+	struct {
+		int32_t number; /* in the old table */
+		int fd;         /* in ours */
+	} got[PIECES_MAX];
+};
+
+static int receive(int sock, struct receiver *rc, struct err *e)
+{
+	for (;;) {
+		struct piece p;
+		int fd;
+		ssize_t n = keep_recvmsg(sock, &p, sizeof(p), &fd, 1, NULL);
+
+		if (n == -EAGAIN)
+			return err_set(e, -EBUSY, "the store is in use by another tarnd");
+		if (n != sizeof(p))
+			return err_set(e, -EPROTO, "the earlier tarnd ended during the hand-over");
+		if (p.version != WARD_VERSION) {
+			cleanup_closep(&fd);
+			return err_set(e, -EPROTO, "containers use layers held by a tarnd of "
+				       "another version; stop them first");
+		}
+		if (p.number < 0)
+			return 0;
+		if (fd < 0 || rc->n == PIECES_MAX) {
+			cleanup_closep(&fd);
+			return err_set(e, -EMFILE, "descriptors of the earlier tarnd");
+		}
+		rc->got[rc->n].number = p.number;
+		rc->got[rc->n++].fd = fd;
+	}
+}
+
+/* The ward records numbers of the old table; each becomes the number it has here. */
+static void renumber(void *ctx, int32_t *fd)
+{
+	const struct receiver *rc = ctx;
+
+	for (int i = 0; i < rc->n; i++) {
+		if (rc->got[i].number == *fd) {
+			*fd = rc->got[i].fd;
+			return;
+		}
+	}
+	*fd = -1;
+}
+
+static void *map_shared(int fd, size_t size)
+{
+	struct stat st;
+	void *p;
+
+	if (fstat(fd, &st) < 0 || (size_t)st.st_size != size)
+		return NULL;
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int connect_old(int store, struct err *e)
+{
+	const struct timeval limit = { .tv_sec = HANDOVER_MS / 1000 };
+	_cleanup_fd_ int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct sockaddr_un a;
+
+	socket_address(store, &a);
+	if (sock < 0)
+		return err_errno(e, -errno, "socket");
+	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (connect(sock, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return -ENOENT;
+	return take_fd(&sock);
+}
+
+static void drop(struct receiver *rc)
+{
+	for (int i = 0; i < rc->n; i++)
+		close(rc->got[i].fd);
+	free(rc);
+}
+
+int guard_take_over(int store, struct ward **ret_ward, struct slots **ret_slots, struct err *e)
+{
+	struct receiver *rc = calloc(1, sizeof(*rc));
+	_cleanup_fd_ int sock = connect_old(store, e);
+	struct ward *w = NULL;
+	struct slots *s = NULL;
+	int r = rc ? sock : -ENOMEM;
+
+	if (r >= 0)
+		r = receive(sock, rc, e);
+	if (r == 0 && rc->n >= 2) {
+		w = map_shared(rc->got[0].fd, sizeof(*w));
+		s = map_shared(rc->got[1].fd, sizeof(*s));
+	}
+	if (r == 0 && (!w || !s))
+		r = err_set(e, -EPROTO, "the earlier tarnd's memory cannot be used");
+	if (r < 0) {
+		if (rc)
+			drop(rc);
+		return r;
+	}
+	ward_each_fd(w, renumber, rc);
+	(void)!write(sock, "", 1);
+	free(rc);
+	*ret_ward = w;
+	*ret_slots = s;
+	return 0;
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tarnd: the order in which it comes up, and nothing else. What is made here (store, groups,
+ * sockets, shared memory) is made once; the guardian then holds it for the keepers that follow.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "plugin/fault/fan.h"
+#include "plugin/guard.h"
+#include "plugin/log.h"
+#include "plugin/store/files.h"
+
+#define DEFAULT_STORE  "/var/lib/tarn"
+#define DEFAULT_SOCKET "/run/tarn/tarnd.sock"
+#define DEFAULT_CONFIG "/etc/tarn.conf"
+
+/* Where the accounts of sysusers.d are missing: numbers no distribution hands out. */
+#define ENGINE_UID_FALLBACK 1999000001
+#define FETCH_UID_FALLBACK  1999000002
+
+struct options {
+	const char *store, *socket, *config;
+	int verbose;
+};
+
+static void usage(FILE *out)
+{
+	fputs("usage: tarnd [--store DIR] [--socket PATH] [--config FILE] [-q | -v]\n"
+	      "The daemon that brings container images in as they are touched.\n\n"
+	      "  --store DIR     where layers are kept (" DEFAULT_STORE ", TARN_STORE)\n"
+	      "  --socket PATH   control socket (" DEFAULT_SOCKET ", TARN_SOCKET)\n"
+	      "  --config FILE   settings, see tarn.conf(5) (" DEFAULT_CONFIG " if it exists)\n"
+	      "  -q, -v          only errors; more detail\n"
+	      "  --help, --version\n\n"
+	      "It runs in the foreground and prints 'tarnd: ready' once it can be asked.\n"
+	      "SIGTERM stops it, SIGHUP rereads the settings.\n", out);
+}
+
+static const char *env_or(const char *name, const char *fallback)
+{
+	const char *v = getenv(name);
+
+	return v && *v ? v : fallback;
+}
+
+/* 0, or the exit status to end with + 1. */
+static int parse_options(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {
+		{ "store", required_argument, NULL, 's' },
+		{ "socket", required_argument, NULL, 'S' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	*o = (struct options){ .store = env_or("TARN_STORE", DEFAULT_STORE),
+			       .socket = env_or("TARN_SOCKET", DEFAULT_SOCKET) };
+	while ((c = getopt_long(argc, argv, "qv", longs, NULL)) != -1) {
+		switch (c) {
+		case 's': o->store = optarg; break;
+		case 'S': o->socket = optarg; break;
+		case 'c': o->config = optarg; break;
+		case 'q': o->verbose--; break;
+		case 'v': o->verbose++; break;
+		case 'h': usage(stdout); return EXIT_SUCCESS + 1;
+		case 'V': puts("tarnd " TARN_VERSION); return EXIT_SUCCESS + 1;
+		default: return 2 + 1;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "tarnd: unexpected argument '%s'\n", argv[optind]);
+		return 2 + 1;
+	}
+	if (!o->config && access(DEFAULT_CONFIG, F_OK) == 0)
+		o->config = DEFAULT_CONFIG;
+	return 0;
+}
+
+static int make_shared(const char *name, size_t size, int *ret_fd, void **ret)
+{
+	_cleanup_fd_ int fd = memfd_create(name, MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
+		return -errno;
+	*ret = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (*ret == MAP_FAILED)
+		return -errno;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+static void find_account(const char *name, uid_t fallback, uid_t *uid, gid_t *gid)
+{
+	const struct passwd *pw = getpwnam(name);
+
+	*uid = pw ? pw->pw_uid : fallback;
+	*gid = pw ? pw->pw_gid : fallback;
+}
+
+static int listen_control(const char *path, const char *group, struct err *e)
+{
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	const struct group *gr = *group ? getgrnam(group) : NULL;
+	char *slash, dir[sizeof(a.sun_path)];
+
+	if (strlen(path) >= sizeof(a.sun_path))
+		return err_set(e, -ENAMETOOLONG, "socket %s: the path is too long", path);
+	if (*group && !gr)
+		return err_set(e, -ENOENT, "socket.group: there is no group %s", group);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (slash && slash != dir) {
+		*slash = '\0';
+		mkdir(dir, 0755);
+	}
+	unlink(path);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+	    chmod(path, gr ? 0660 : 0600) < 0 || (gr && chown(path, 0, gr->gr_gid) < 0) ||
+	    listen(fd, 128) < 0)
+		return err_errno(e, -errno, "socket %s", path);
+	return take_fd(&fd);
+}
+
+/* Events cost a descriptor each until they are answered. */
+static uint32_t raise_descriptors(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return 256;
+	l.rlim_cur = l.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &l);
+	return l.rlim_cur / 2 < LIMIT_SLOTS ? (uint32_t)(l.rlim_cur / 2) : LIMIT_SLOTS;
+}
+
+/* Everything for a first start on this store; -EBUSY from the lock is the caller's to judge. */
+static int make_all(const struct birth *b, int store, int lock, struct err *e)
+{
+	struct ward *w = b->ward;
+	int pair[2], r;
+
+	w->version = WARD_VERSION;
+	w->fd_store = store;
+	w->fd_lock = lock;
+	w->anchor_pidfd = w->keeper_pidfd = w->guardian_pidfd = -1;
+	r = fan_open_content(&w->fd_content, e);
+	if (r == 0)
+		r = fan_open_exec(&w->fd_exec, e);
+	if (r < 0)
+		return r;
+	w->fd_inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (w->fd_inotify < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, -errno, "tarnd");
+	w->fd_keep = pair[0];
+	w->fd_engine = pair[1];
+	store_sweep(store);
+	return 0;
+}
+
+static int map_all(struct birth *b, struct err *e)
+{
+	int fd_ward, fd_slots, r;
+
+	r = make_shared("tarn-ward", sizeof(struct ward), &fd_ward, (void **)&b->ward);
+	if (r == 0)
+		r = make_shared("tarn-slots", sizeof(struct slots), &fd_slots, (void **)&b->slots);
+	if (r < 0)
+		return err_errno(e, r, "shared memory");
+	b->ward->fd_linger = b->ward->fd_listen = -1;
+	b->ward->fd_ward = fd_ward;
+	b->ward->fd_slots = fd_slots;
+	b->slots->count = raise_descriptors();
+	return 0;
+}
+
+/* A store that an earlier tarnd left to its guardian is taken over with all that is mounted. */
+static int open_or_take_over(struct birth *b, const struct options *o, struct err *e)
+{
+	_cleanup_fd_ int dir = -1;
+	int store, lock, r;
+
+	r = store_open(o->store, &store, &lock, e);
+	if (r == 0) {
+		r = map_all(b, e);
+		return r < 0 ? r : make_all(b, store, lock, e);
+	}
+	if (r != -EBUSY)
+		return r;
+	dir = open(o->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	raise_descriptors();
+	r = dir < 0 ? -ENOENT : guard_take_over(dir, &b->ward, &b->slots, e);
+	if (r == -ENOENT)
+		return e->code;
+	if (r < 0)
+		return err_wrap(e, r, "store %s", o->store);
+	atomic_store(&b->ward->stopping, 0);
+	log_info("took over the layers an earlier tarnd left mounted");
+	return 0;
+}
+
+static int bring_up(const struct options *o, struct birth *b, struct err *e)
+{
+	struct settings s;
+	struct ward *w;
+	int r;
+
+	settings_default(&s);
+	r = o->config ? settings_load(o->config, &s, e) : 0;
+	if (r < 0)
+		return r;
+	if (o->verbose)
+		s.log_level = o->verbose > 0 ? LOG_DEBUG : LOG_ERROR;
+	log_init("tarnd", (enum log_level)s.log_level);
+	if (geteuid() != 0)
+		return err_set(e, -EPERM, "only root can watch and mount layers");
+	*b = (struct birth){ .store = o->store, .socket = o->socket, .config = o->config };
+	r = open_or_take_over(b, o, e);
+	if (r < 0)
+		return r;
+	w = b->ward;
+	b->slots->settings = s;
+	find_account("tarn-engine", ENGINE_UID_FALLBACK, &w->engine_uid, &w->engine_gid);
+	find_account("tarn-fetch", FETCH_UID_FALLBACK, &w->fetch_uid, &w->fetch_gid);
+	cleanup_closep(&w->fd_linger);
+	r = w->fd_linger = guard_listen(w->fd_store, e);
+	if (r < 0)
+		return r;
+	cleanup_closep(&w->fd_listen);
+	r = w->fd_listen = listen_control(o->socket, s.group, e);
+	return r < 0 ? r : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	struct birth b;
+	struct err e = ERR_INIT;
+	int r;
+
+	umask(077);
+	r = parse_options(argc, argv, &o);
+	if (r)
+		return r - 1;
+	r = bring_up(&o, &b, &e);
+	if (r < 0) {
+		fprintf(stderr, "tarnd: %s\n", e.text[0] ? e.text : err_words(r));
+		return r == -EOPNOTSUPP ? 3 : EXIT_FAILURE;
+	}
+	r = guard_run(&b, true);
+	if (r == EXIT_SUCCESS)
+		unlink(o.socket);
+	return r;
+}

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "oci/base/buf.h"
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/fd.h"
+#include "plugin/engine.h"
+#include "plugin/fault/fan.h"
+#include "plugin/fill/wire.h"
+#include "plugin/isolate.h"
+#include "plugin/log.h"
+#include "plugin/loop.h"
+
+#define CA_MAX (4u << 20) /* Debian's bundle of certificate authorities is 220 KiB */
+
+pid_t spawn_sharing_files(int *ret_pidfd)
+{
+	int pidfd = -1;
+	struct clone_args args = { .flags = CLONE_FILES | CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd,
+				   .exit_signal = SIGCHLD };
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid < 0)
+		return -errno;
+	*ret_pidfd = pid == 0 ? -1 : pidfd;
+	return (pid_t)pid;
+}
+
+/* The C library's fork(): the keeper has threads, and locks of malloc must survive it. */
+static pid_t fork_pidfd(int *ret_pidfd)
+{
+	pid_t pid = fork();
+	int pidfd;
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		return 0;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0) {
+		int r = -errno;
+
+		kill(pid, SIGKILL);
+		return r;
+	}
+	*ret_pidfd = pidfd;
+	return pid;
+}
+
+/* Moves @fds to the numbers 3, 4, … and closes everything else. */
+static int fixed_fds(const int *fds, int n)
+{
+	int high[8];
+
+	/* First out of the way of each other, then down. */
+	for (int i = 0; i < n; i++) {
+		high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 64);
+		if (high[i] < 0)
+			return -errno;
+	}
+	for (int i = 0; i < n; i++)
+		if (dup3(high[i], 3 + i, O_CLOEXEC) < 0)
+			return -errno;
+	return close_range(3 + (unsigned)n, ~0u, 0) < 0 ? -errno : 0;
+}
+
+static void default_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	for (int sig = 1; sig < SIGRTMIN; sig++)
+		signal(sig, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* --- anchor and engine --- */
+
+static void engine_process(const struct birth *b, pid_t anchor)
+{
+	const int group[2] = { ENGINE_FD_CONTENT, ENGINE_FD_EXEC };
+
+	/* Without the anchor the table would go with this process: then better at once. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != anchor)
+		_exit(EXIT_FAILURE);
+	log_init("tarnd[engine]", (enum log_level)b->slots->settings.log_level);
+	_exit(engine_main(ENGINE_FD_KEEP, b->slots, group));
+}
+
+/*
+ * Shares its descriptor table with one engine after the other. It does nothing else, so that
+ * there is nothing it could die of.
+ */
+static void anchor_process(const struct birth *b)
+{
+	const int group[2] = { ENGINE_FD_CONTENT, ENGINE_FD_EXEC };
+	const pid_t self = getpid();
+	unsigned quick = 0; /* deaths in a row soon after the start */
+
+	for (;;) {
+		uint64_t born = clock_ms();
+		int pidfd, status;
+		pid_t pid = spawn_sharing_files(&pidfd);
+
+		if (pid == 0)
+			engine_process(b, self);
+		if (pid > 0) {
+			cleanup_closep(&pidfd);
+			atomic_store(&b->slots->engine_pid, pid);
+			while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+				;
+			atomic_store(&b->slots->engine_pid, 0);
+			if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+				_exit(EXIT_SUCCESS);
+			slots_engine_died(b->slots, group);
+			atomic_fetch_add(&b->slots->engine_starts, 1);
+		}
+		quick = clock_ms() - born < 1000 ? quick + 1 : 0;
+		if (quick > 3) /* a crash at every start must not eat the machine */
+			usleep(quick < 20 ? quick * 50000 : 1000000);
+	}
+}
+
+static void anchor_child(const struct birth *b)
+{
+	const struct ward *w = b->ward;
+	const int fds[] = { w->fd_engine, w->fd_content, w->fd_exec };
+	struct err e = ERR_INIT;
+	int r;
+
+	default_signals();
+	log_init("tarnd[anchor]", (enum log_level)b->slots->settings.log_level);
+	r = fixed_fds(fds, ARRAY_LEN(fds));
+	if (r == 0)
+		r = isolate_engine(w->engine_uid, w->engine_gid, &e);
+	if (r < 0) {
+		log_error("%s", e.text[0] ? e.text : err_words(r));
+		_exit(EXIT_FAILURE);
+	}
+	/* The keeper's table of mounts is none of the engine's business. */
+	munmap(b->ward, sizeof(*b->ward));
+	anchor_process(b);
+}
+
+pid_t spawn_anchor(const struct birth *b, int *ret_pidfd, struct err *e)
+{
+	pid_t pid = fork_pidfd(ret_pidfd);
+
+	if (pid < 0)
+		return err_errno(e, pid, "starting the engine's anchor");
+	if (pid == 0)
+		anchor_child(b);
+	return pid;
+}
+
+/* --- fetchers --- */
+
+static int read_ca_bundle(struct buf *out)
+{
+	static const char *const places[] = {
+		"/etc/ssl/certs/ca-certificates.crt",
+		"/etc/pki/tls/certs/ca-bundle.crt",
+		"/etc/ssl/ca-bundle.pem",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+		_cleanup_fd_ int fd = open(places[i], O_RDONLY | O_CLOEXEC);
+
+		if (fd >= 0)
+			return fd_read_all(fd, out);
+	}
+	return -ENOENT; /* HTTPS will say so when it is asked for */
+}
+
+/* What the C library's resolver reads goes into the directory the fetcher is locked into. */
+static int resolver_root(int store)
+{
+	static const char *const files[] = { "resolv.conf", "hosts", "nsswitch.conf", "gai.conf" };
+	_cleanup_fd_ int etc = fd_open_beneath(store, "resolver/etc",
+					       O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+
+	for (size_t i = 0; etc >= 0 && i < ARRAY_LEN(files); i++) {
+		_cleanup_buf_ struct buf text = { 0 };
+		char path[64];
+		_cleanup_fd_ int fd = -1;
+
+		buf_init(&text, 1u << 20);
+		snprintf(path, sizeof(path), "/etc/%s", files[i]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 && fd_read_all(fd, &text) == 0)
+			fd_publish(etc, files[i], text.data, text.len, 0644, NULL);
+	}
+	return fd_open_beneath(store, "resolver", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+}
+
+static void fetcher_child(const struct birth *b, int sock, int buffer)
+{
+	const struct ward *w = b->ward;
+	struct buf ca;
+	struct err e = ERR_INIT;
+	void *mem;
+	int fds[2], r;
+
+	default_signals();
+	log_init("tarnd[fetcher]", (enum log_level)b->slots->settings.log_level);
+	buf_init(&ca, CA_MAX);
+	read_ca_bundle(&ca);
+	mem = mmap(NULL, FETCH_BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, buffer, 0);
+	fds[0] = sock;
+	fds[1] = resolver_root(w->fd_store);
+	r = mem == MAP_FAILED ? -errno : fds[1] < 0 ? fds[1] : fixed_fds(fds, 2);
+	if (r == 0)
+		r = isolate_fetcher(4, w->fetch_uid, w->fetch_gid, &e);
+	if (r < 0) {
+		log_error("%s", e.text[0] ? e.text : err_words(r));
+		_exit(EXIT_FAILURE);
+	}
+	munmap(b->slots, sizeof(*b->slots));
+	munmap(b->ward, sizeof(*b->ward));
+	_exit(fetcher_main(3, mem, (const char *)ca.data, ca.len));
+}
+
+/* Sealed: a fetcher that shrinks it would kill the engine that has it mapped. */
+static int make_buffer(void)
+{
+	int fd = memfd_create("tarn-spans", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)FETCH_BUFFER_SIZE) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+		int r = -errno;
+
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+pid_t spawn_fetcher(const struct birth *b, int *ret_pidfd, int *ret_sock, int *ret_buffer,
+		    struct err *e)
+{
+	_cleanup_fd_ int buffer = make_buffer();
+	_cleanup_fd_ int ours = -1;
+	_cleanup_fd_ int theirs = -1;
+	int pair[2];
+	pid_t pid;
+
+	if (buffer < 0)
+		return err_errno(e, buffer, "a fetcher's buffer");
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, -errno, "a fetcher's socket");
+	ours = pair[0];
+	theirs = pair[1];
+	pid = fork_pidfd(ret_pidfd);
+	if (pid < 0)
+		return err_errno(e, pid, "starting a fetcher");
+	if (pid == 0)
+		fetcher_child(b, theirs, buffer);
+	*ret_sock = take_fd(&ours);
+	*ret_buffer = take_fd(&buffer);
+	return pid;
+}

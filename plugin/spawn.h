@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGIN_SPAWN_H
+#define PLUGIN_SPAWN_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "plugin/ward.h"
+
+struct err;
+
+/*
+ * clone3(2) of this process with CLONE_FILES: parent and child use one descriptor table from then
+ * on. Returns like fork(2). The caller must have one thread. In the child @ret_pidfd is -1.
+ */
+pid_t spawn_sharing_files(int *ret_pidfd);
+
+/*
+ * keeper: starts an anchor, which starts the engine. Their table is new: the fixed descriptors
+ * below and nothing else. Returns the pid; *ret_pidfd is the keeper's (owned).
+ */
+pid_t spawn_anchor(const struct birth *b, int *ret_pidfd, struct err *e);
+
+#define ENGINE_FD_KEEP    3 /* requests to the keeper */
+#define ENGINE_FD_CONTENT 4
+#define ENGINE_FD_EXEC    5
+#define ENGINE_FD_FIRST   6 /* the first number that is not fixed */
+
+/*
+ * keeper: starts a fetcher. *ret_sock (the engine's end) and *ret_buffer (the shared buffer) are
+ * owned by the caller, who hands them to the engine.
+ */
+pid_t spawn_fetcher(const struct birth *b, int *ret_pidfd, int *ret_sock, int *ret_buffer,
+		    struct err *e);
+
+#endif
