@@ -17,18 +17,19 @@
 #define OCI    "application/vnd.oci.image."
 #define DOCKER "application/vnd.docker.distribution."
 
-/* A descriptor whose digest ends in the two digits @n, with more members in @more. */
+/* A descriptor of the size @n whose digest ends in the same two digits; @more are more members. */
+#define ZEROS "00000000000000000000000000000000000000000000000000000000000000"
 #define DESC(type, n, more)                                                                        \
-	"{\"mediaType\": \"" type "\", \"size\": " n ", \"digest\": \"sha256:"                     \
-	"000000000000000000000000000000000000000000000000000000000000"                             \
-	"00" n "\"" more "}"
-#define LAYER(n)       DESC(OCI "layer.v1.tar+gzip", n, "")
-#define CONFIG         "\"config\": " DESC(OCI "config.v1+json", "10", "")
-#define ENTRY(n, more) DESC(OCI "manifest.v1+json", n, "," more)
-#define FOR(os, arch, more)                                                                        \
-	"\"platform\": {\"os\": \"" os "\", \"architecture\": \"" arch "\"" more "}"
-#define NAMED(name)    "\"annotations\": {\"org.opencontainers.image.ref.name\": \"" name "\"}"
-#define INDEX(entries) "{\"schemaVersion\": 2, \"manifests\": [" entries "]}"
+	"{\"mediaType\": \"" type "\", \"size\": " n ", \"digest\": \"sha256:" ZEROS n "\"" more "}"
+#define LAYER_OF(form, n) DESC(OCI "layer.v1.tar" form, n, "")
+#define LAYER(n)          LAYER_OF("+gzip", n)
+#define CONFIG            "\"config\": " DESC(OCI "config.v1+json", "10", "")
+#define ENTRY(n, more)    DESC(OCI "manifest.v1+json", n, "," more)
+#define NO_PLATFORM       "\"annotations\": {}"
+#define NAMED(name)       "\"annotations\": {\"org.opencontainers.image.ref.name\": \"" name "\"}"
+#define FOR(os, arch, variant)                                                                     \
+	"\"platform\": {\"os\": \"" os "\", \"architecture\": \"" arch                             \
+	"\", \"variant\": \"" variant "\"}"
 
 static const struct platform amd64 = {"linux", "amd64", ""};
 
@@ -53,48 +54,77 @@ static void refused(const char *text, const char *message)
 	refused_as(NULL, text, message);
 }
 
-/* The last byte of the digest of what is chosen, or fails with the message. */
-static int chosen(const char *text, const char *platform)
+/* An index of @entries, a list that ends in NULL. */
+static void put_index(struct buf *b, const char *const *entries)
 {
+	buf_init(b, 1 << 20);
+	buf_put_str(b, "{\"schemaVersion\": 2, \"manifests\": [");
+	for (size_t i = 0; entries[i]; i++)
+		buf_printf(b, "%s%s", i ? ", " : "", entries[i]);
+	buf_put_str(b, "]}");
+	assert_int_equal(b->failed, 0);
+}
+
+static int choose(const char *const *entries, const char *platform, struct descriptor *ret,
+		  struct err *e)
+{
+	_cleanup_buf_ struct buf b;
 	struct platform want;
 	struct manifest_doc d;
-	struct err e = ERR_INIT;
+	int r;
 
+	put_index(&b, entries);
 	assert_int_equal(platform_parse(platform, &want, NULL), 0);
-	if (parse_as(NULL, text, &want, &d, &e) < 0)
-		fail_msg("%s", e.text);
+	r = parse_as(NULL, buf_cstr(&b), &want, &d, e);
+	if (r < 0)
+		return r;
 	assert_int_equal(d.media, MEDIA_INDEX);
-	return d.chosen.digest.sum[DIGEST_SIZE - 1];
+	*ret = d.chosen;
+	return 0;
 }
 
-static void none_chosen(const char *text, const char *platform, const char *message)
-{
-	struct platform want;
-	struct manifest_doc d;
-	struct err e = ERR_INIT;
-
-	assert_int_equal(platform_parse(platform, &want, NULL), 0);
-	assert_int_equal(parse_as(NULL, text, &want, &d, &e), -ENOENT);
-	assert_string_equal(e.text, message);
-}
-
-static int found(const char *text, const char *ref)
+/* The last byte of the digest of what is chosen. */
+static int chosen(const char *const *entries, const char *platform)
 {
 	struct descriptor d;
 	struct err e = ERR_INIT;
 
-	if (layout_index_find(text, strlen(text), ref, "index.json", &amd64, &d, &e) < 0)
+	if (choose(entries, platform, &d, &e) < 0)
 		fail_msg("%s", e.text);
 	return d.digest.sum[DIGEST_SIZE - 1];
 }
 
-static void not_found(const char *text, const char *ref, int code, const char *message)
+static void not_chosen(const char *const *entries, const char *platform, int code,
+		       const char *message)
 {
+	struct descriptor d;
+	struct err e = ERR_INIT;
+
+	assert_int_equal(choose(entries, platform, &d, &e), code);
+	assert_string_equal(e.text, message);
+}
+
+/* The same for an index.json, where @ref is looked for. */
+static int found(const char *const *entries, const char *ref)
+{
+	_cleanup_buf_ struct buf b;
+	struct descriptor d;
+	struct err e = ERR_INIT;
+
+	put_index(&b, entries);
+	if (layout_index_find(b.data, b.len, ref, "index.json", &amd64, &d, &e) < 0)
+		fail_msg("%s", e.text);
+	return d.digest.sum[DIGEST_SIZE - 1];
+}
+
+static void not_found(const char *const *entries, const char *ref, int code, const char *message)
+{
+	_cleanup_buf_ struct buf b;
 	struct descriptor d = {.size = 77};
 	struct err e = ERR_INIT;
 
-	assert_int_equal(layout_index_find(text, strlen(text), ref, "index.json", &amd64, &d, &e),
-			 code);
+	put_index(&b, entries);
+	assert_int_equal(layout_index_find(b.data, b.len, ref, "index.json", &amd64, &d, &e), code);
 	assert_string_equal(e.text, message);
 	assert_int_equal(d.size, 77);
 }
@@ -162,15 +192,13 @@ static void this_machine_has_a_platform(void **state)
 
 static void an_image_manifest_is_read(void **state)
 {
+	static const char text[] =
+		"{\"schemaVersion\": 2, \"mediaType\": \"" OCI "manifest.v1+json\", " CONFIG ","
+		"\"layers\": [" LAYER_OF("+gzip", "11") ", " LAYER_OF("", "12") "," LAYER_OF(
+			"+zstd", "13") "]}";
 	struct manifest_doc d;
 
-	assert_int_equal(parse_as(OCI "manifest.v1+json; charset=utf-8",
-				  "{\"schemaVersion\": 2, \"mediaType\": \"" OCI
-				  "manifest.v1+json\"," CONFIG
-				  ", \"layers\": [" LAYER("11") "," DESC(
-					  OCI "layer.v1.tar", "12",
-					  "") "," DESC(OCI "layer.v1.tar+zstd", "13", "") "]}",
-				  &amd64, &d, NULL),
+	assert_int_equal(parse_as(OCI "manifest.v1+json; charset=utf-8", text, &amd64, &d, NULL),
 			 0);
 	assert_int_equal(d.media, MEDIA_MANIFEST);
 	assert_int_equal(d.manifest.config.media, MEDIA_CONFIG);
@@ -201,29 +229,27 @@ static void a_docker_manifest_is_read(void **state)
 	assert_int_equal(d.manifest.nlayers, 1);
 }
 
+static const char index_text[] = "{\"manifests\": [" ENTRY("21", FOR("linux", "amd64", "")) "]}";
+
 static void the_kind_is_seen_without_a_media_type(void **state)
 {
 	struct manifest_doc d;
-	const char *manifest = "{" CONFIG ", \"layers\": []}";
-	const char *index = INDEX(ENTRY("21", FOR("linux", "amd64", "")));
 
-	assert_int_equal(parse_as(NULL, manifest, &amd64, &d, NULL), 0);
+	assert_int_equal(parse_as(NULL, "{" CONFIG ", \"layers\": []}", &amd64, &d, NULL), 0);
 	assert_int_equal(d.media, MEDIA_MANIFEST);
-	assert_int_equal(parse_as("application/json", index, &amd64, &d, NULL), 0);
+	assert_int_equal(parse_as("application/json", index_text, &amd64, &d, NULL), 0);
 	assert_int_equal(d.media, MEDIA_INDEX);
-	assert_int_equal(parse_as("", index, &amd64, &d, NULL), 0);
+	assert_int_equal(parse_as("", index_text, &amd64, &d, NULL), 0);
 	assert_int_equal(d.media, MEDIA_INDEX);
 }
 
 static void contradicting_types_are_refused(void **state)
 {
-	const char *index = INDEX(ENTRY("21", FOR("linux", "amd64", "")));
-
 	refused_as(DOCKER "manifest.v2+json",
 		   "{\"mediaType\": \"" OCI "manifest.v1+json\"," CONFIG ", \"layers\": []}",
 		   "manifest X calls itself " OCI "manifest.v1+json but was sent as " DOCKER
 		   "manifest.v2+json");
-	refused_as(OCI "manifest.v1+json", index, "manifest X has no config");
+	refused_as(OCI "manifest.v1+json", index_text, "manifest X has no config");
 	refused_as(OCI "index.v1+json", "{" CONFIG ", \"layers\": []}",
 		   "manifest X has no list of manifests");
 	refused("{" CONFIG ", \"layers\": [], \"manifests\": []}",
@@ -269,7 +295,7 @@ static void wrong_manifests_are_refused(void **state)
 		"manifest X: layers[0] is not a descriptor (a JSON object)");
 	refused("{\"config\": 7, \"layers\": []}",
 		"manifest X: config is not a descriptor (a JSON object)");
-	refused("{" CONFIG ", \"layers\": [" DESC(OCI "layer.v1.tar", "-1", "") "]}",
+	refused("{" CONFIG ", \"layers\": [" LAYER_OF("", "-1") "]}",
 		"manifest X: layers[0]: size -1 is negative");
 	refused("{" CONFIG ", \"layers\": [{\"mediaType\": \"" OCI "layer.v1.tar\", \"size\": 1,"
 		"\"digest\": \"md5:0\"}]}",
@@ -319,120 +345,145 @@ static void size_and_depth_are_limited(void **state)
 
 static void the_platform_is_chosen(void **state)
 {
-	const char *index = INDEX(
-		ENTRY("21", FOR("windows", "amd64", "")) "," ENTRY("22", FOR("linux", "arm", ", \"variant\": \"v6\"")) "," ENTRY(
-			"23",
-			FOR(
-				"linux", "arm",
-				", \"variant\": \"v7\"")) "," ENTRY("24",
-								    FOR(
-									    "linux",
-									    "arm64",
-									    ", \"variant\": "
-									    "\"v8\"")) "," ENTRY("2"
-												 "5",
-												 FOR("linux",
-												     "amd64",
-												     "")) "," ENTRY("26",
-														    FOR("linux",
-															"amd64",
-															"")));
+	static const char *const entries[] = {
+		ENTRY("21", FOR("windows", "amd64", "")),
+		ENTRY("22", FOR("linux", "arm", "v6")),
+		ENTRY("23", FOR("linux", "arm", "v7")),
+		ENTRY("24", FOR("linux", "arm64", "v8")),
+		ENTRY("25", FOR("linux", "amd64", "")),
+		ENTRY("26", FOR("linux", "amd64", "")),
+		NULL,
+	};
 
-	assert_int_equal(chosen(index, "linux/amd64"), 0x25);
-	assert_int_equal(chosen(index, "linux/amd64/v1"), 0x25);
-	assert_int_equal(chosen(index, "windows/amd64"), 0x21);
-	assert_int_equal(chosen(index, "linux/arm64"), 0x24);
-	assert_int_equal(chosen(index, "linux/arm64/v8"), 0x24);
-	assert_int_equal(chosen(index, "linux/arm"), 0x23);
-	assert_int_equal(chosen(index, "linux/arm/v6"), 0x22);
-	none_chosen(index, "linux/arm/v5",
-		    "manifest X has no image for linux/arm/v5; it has windows/amd64, "
-		    "linux/arm/v6, linux/arm/v7, linux/arm64/v8, linux/amd64, linux/amd64");
+	assert_int_equal(chosen(entries, "linux/amd64"), 0x25);
+	assert_int_equal(chosen(entries, "linux/amd64/v1"), 0x25);
+	assert_int_equal(chosen(entries, "windows/amd64"), 0x21);
+	assert_int_equal(chosen(entries, "linux/arm64"), 0x24);
+	assert_int_equal(chosen(entries, "linux/arm64/v8"), 0x24);
+	assert_int_equal(chosen(entries, "linux/arm"), 0x23);
+	assert_int_equal(chosen(entries, "linux/arm/v6"), 0x22);
+	not_chosen(entries, "linux/arm/v5", -ENOENT,
+		   "manifest X has no image for linux/arm/v5; it has windows/amd64, "
+		   "linux/arm/v6, linux/arm/v7, linux/arm64/v8, linux/amd64, linux/amd64");
 }
 
-static void an_undemanding_variant_goes_first(void **state)
+static void the_least_demanding_variant_goes_first(void **state)
 {
-	const char *index =
-		INDEX(ENTRY("21", FOR("linux", "amd64", ", \"variant\": \"v3\"")) "," ENTRY(
-			"22", FOR("linux", "amd64", "")));
-	const char *only = INDEX(ENTRY("23", FOR("linux", "amd64", ", \"variant\": \"v3\"")));
+	static const char *const both[] = {
+		ENTRY("21", FOR("linux", "amd64", "v3")),
+		ENTRY("22", FOR("linux", "amd64", "")),
+		NULL,
+	};
+	static const char *const one[] = {ENTRY("23", FOR("linux", "amd64", "v3")), NULL};
 
-	assert_int_equal(chosen(index, "linux/amd64"), 0x22);
-	assert_int_equal(chosen(index, "linux/amd64/v3"), 0x21);
-	assert_int_equal(chosen(only, "linux/amd64"), 0x23);
+	assert_int_equal(chosen(both, "linux/amd64"), 0x22);
+	assert_int_equal(chosen(both, "linux/amd64/v3"), 0x21);
+	assert_int_equal(chosen(one, "linux/amd64"), 0x23);
 }
 
 static void an_entry_without_a_platform_is_the_last_resort(void **state)
 {
-	const char *index = INDEX(ENTRY("20", "\"artifactType\": \"x/signature\"") "," ENTRY(
-		"21", "\"annotations\": {}") "," ENTRY("22", FOR("linux", "amd64", "")));
+	static const char *const entries[] = {
+		ENTRY("20", "\"artifactType\": \"x/signature\""),
+		ENTRY("21", NO_PLATFORM),
+		ENTRY("22", FOR("linux", "amd64", "")),
+		NULL,
+	};
 
-	assert_int_equal(chosen(index, "linux/amd64"), 0x22);
-	assert_int_equal(chosen(index, "linux/arm64"), 0x21);
+	assert_int_equal(chosen(entries, "linux/amd64"), 0x22);
+	assert_int_equal(chosen(entries, "linux/arm64"), 0x21);
 }
 
 static void an_index_may_lead_to_another(void **state)
 {
-	struct manifest_doc d;
+	static const char *const entries[] = {DESC(OCI "index.v1+json", "21", ""), NULL};
+	struct descriptor d;
 
-	assert_int_equal(
-		parse_as(NULL, INDEX(DESC(OCI "index.v1+json", "21", "")), &amd64, &d, NULL), 0);
-	assert_int_equal(d.chosen.media, MEDIA_INDEX);
+	assert_int_equal(choose(entries, "linux/amd64", &d, NULL), 0);
+	assert_int_equal(d.media, MEDIA_INDEX);
 }
 
 static void what_is_no_tar_image_is_not_chosen(void **state)
 {
-	none_chosen(
-		INDEX(ENTRY("21", FOR("linux", "amd64", ", \"os.features\": [\"erofs\"]")) "," ENTRY(
-			"22",
-			FOR("unknown", "unknown", "")) "," DESC("application/x-thing", "23",
-								"," FOR("linux", "amd64", ""))),
-		"linux/amd64",
-		"manifest X has no image for linux/amd64; it has linux/amd64, linux/amd64");
-	none_chosen(INDEX(""), "linux/amd64", "manifest X has no image for linux/amd64");
+	static const char *const entries[] = {
+		ENTRY("21", "\"platform\": {\"os\": \"linux\", \"architecture\": \"amd64\","
+			    "\"os.features\": [\"erofs\"]}"),
+		ENTRY("22", FOR("unknown", "unknown", "")),
+		DESC("application/x-thing", "23", "," FOR("linux", "amd64", "")),
+		NULL,
+	};
+	static const char *const none[] = {NULL};
+
+	not_chosen(entries, "linux/amd64", -ENOENT,
+		   "manifest X has no image for linux/amd64; it has linux/amd64, linux/amd64");
+	not_chosen(none, "linux/amd64", -ENOENT, "manifest X has no image for linux/amd64");
 }
 
 static void a_bad_entry_counts_when_it_is_chosen(void **state)
 {
-	refused(INDEX("7, {\"mediaType\": \"" OCI
-		      "manifest.v1+json\"," FOR("linux", "amd64", "") "}"),
-		"manifest X: manifests[1] has no digest");
+	static const char *const entries[] = {
+		"7",
+		"{\"mediaType\": \"" OCI "manifest.v1+json\"," FOR("linux", "amd64", "") "}",
+		NULL,
+	};
+
+	not_chosen(entries, "linux/amd64", -EINVAL, "manifest X: manifests[1] has no digest");
 }
 
 static void a_layout_entry_is_found_by_name(void **state)
 {
-	const char *index = INDEX(ENTRY("21", NAMED("v1")) "," ENTRY("22", NAMED("v2")) "," ENTRY(
-		"23", "\"annotations\": {\"io.containerd.image.name\": \"r.io/x:v3\","
-		      "\"org.opencontainers.image.ref.name\": \"v3\"}"));
+	static const char *const entries[] = {
+		ENTRY("21", NAMED("v1")),
+		ENTRY("22", NAMED("v2")),
+		ENTRY("23", "\"annotations\": {\"io.containerd.image.name\": \"r.io/x:v3\","
+			    "\"org.opencontainers.image.ref.name\": \"v3\"}"),
+		NULL,
+	};
 
-	assert_int_equal(found(index, "v1"), 0x21);
-	assert_int_equal(found(index, "v2"), 0x22);
-	assert_int_equal(found(index, "v3"), 0x23);
-	assert_int_equal(found(index, "r.io/x:v3"), 0x23);
-	not_found(index, "v4", -ENOENT, "index.json has no image 'v4'; it has v1, v2, v3");
-	not_found(index, NULL, -EINVAL, "index.json has 3 images, name one of them: v1, v2, v3");
+	assert_int_equal(found(entries, "v1"), 0x21);
+	assert_int_equal(found(entries, "v2"), 0x22);
+	assert_int_equal(found(entries, "v3"), 0x23);
+	assert_int_equal(found(entries, "r.io/x:v3"), 0x23);
+	not_found(entries, "v4", -ENOENT, "index.json has no image 'v4'; it has v1, v2, v3");
+	not_found(entries, NULL, -EINVAL, "index.json has 3 images, name one of them: v1, v2, v3");
 }
 
 static void the_only_entry_needs_no_name(void **state)
 {
-	assert_int_equal(found(INDEX(ENTRY("21", NAMED("v1"))), NULL), 0x21);
-	assert_int_equal(found(INDEX(ENTRY("22", "\"annotations\": {}")), NULL), 0x22);
-	not_found(INDEX(""), NULL, -ENOENT, "index.json lists no image");
-	not_found(INDEX(ENTRY("21", FOR("linux", "arm64", ""))), NULL, -ENOENT,
+	static const char *const named[] = {ENTRY("21", NAMED("v1")), NULL};
+	static const char *const nameless[] = {ENTRY("22", NO_PLATFORM), NULL};
+	static const char *const foreign[] = {ENTRY("21", FOR("linux", "arm64", "")), NULL};
+	static const char *const none[] = {NULL};
+
+	assert_int_equal(found(named, NULL), 0x21);
+	assert_int_equal(found(nameless, NULL), 0x22);
+	not_found(foreign, NULL, -ENOENT,
 		  "index.json has no image for linux/amd64; it has linux/arm64");
-	not_found("{\"schemaVersion\": 2}", NULL, -EINVAL, "index.json has no list of manifests");
+	not_found(none, NULL, -ENOENT, "index.json lists no image");
+	not_found(none, "v1", -ENOENT, "index.json lists no image");
 }
 
 static void one_name_may_have_many_platforms(void **state)
 {
-	const char *index = INDEX(ENTRY("21", NAMED("v1") "," FOR("linux", "arm64", "")) "," ENTRY(
-		"22", NAMED("v1") "," FOR("linux", "amd64",
-					  "")) "," ENTRY("23", NAMED("v2") "," FOR("linux", "arm64",
-										   "")));
+	static const char *const entries[] = {
+		ENTRY("21", NAMED("v1") "," FOR("linux", "arm64", "")),
+		ENTRY("22", NAMED("v1") "," FOR("linux", "amd64", "")),
+		ENTRY("23", NAMED("v2") "," FOR("linux", "arm64", "")),
+		NULL,
+	};
 
-	assert_int_equal(found(index, "v1"), 0x22);
-	not_found(index, "v2", -ENOENT,
+	assert_int_equal(found(entries, "v1"), 0x22);
+	not_found(entries, "v2", -ENOENT,
 		  "index.json has no image for linux/amd64; it has linux/arm64");
+}
+
+static void an_index_without_entries_is_refused(void **state)
+{
+	struct descriptor d;
+	struct err e = ERR_INIT;
+
+	assert_int_equal(layout_index_find("{}", 2, NULL, "index.json", &amd64, &d, &e), -EINVAL);
+	assert_string_equal(e.text, "index.json has no list of manifests");
 }
 
 static void a_long_list_of_names_is_cut(void **state)
@@ -496,7 +547,7 @@ int main(void)
 		cmocka_unit_test(layers_are_limited),
 		cmocka_unit_test(size_and_depth_are_limited),
 		cmocka_unit_test(the_platform_is_chosen),
-		cmocka_unit_test(an_undemanding_variant_goes_first),
+		cmocka_unit_test(the_least_demanding_variant_goes_first),
 		cmocka_unit_test(an_entry_without_a_platform_is_the_last_resort),
 		cmocka_unit_test(an_index_may_lead_to_another),
 		cmocka_unit_test(what_is_no_tar_image_is_not_chosen),
@@ -504,6 +555,7 @@ int main(void)
 		cmocka_unit_test(a_layout_entry_is_found_by_name),
 		cmocka_unit_test(the_only_entry_needs_no_name),
 		cmocka_unit_test(one_name_may_have_many_platforms),
+		cmocka_unit_test(an_index_without_entries_is_refused),
 		cmocka_unit_test(a_long_list_of_names_is_cut),
 		cmocka_unit_test(layout_versions),
 	};
