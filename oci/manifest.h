@@ -41,8 +41,9 @@ struct manifest_doc {
 /*
  * Parses @data. @content_type is what the transport said, or NULL; it must not contradict the
  * document's own mediaType. Artifact manifests (a layer of no known layer type) are refused by
- * name. Choice in an index: first entry whose os, arch and variant match; an entry without a
- * platform matches only when nothing else does. @what names the input in errors.
+ * name. Choice in an index: first entry whose os, arch and variant match (no variant asked for:
+ * the plainest of the architecture, then any); an entry without a platform matches only when
+ * nothing else does. @what names the input in errors.
  */
 int manifest_parse(const void *data, size_t len, const char *content_type, const char *what,
 		   const struct platform *want, struct manifest_doc *ret, struct err *e);
