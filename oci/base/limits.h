@@ -63,6 +63,10 @@
 /* One message on the control socket, and clients at once. */
 #define LIMIT_CTL_MESSAGE     (128u << 10)
 #define LIMIT_CTL_CLIENTS     256
+/* What a client keeps of a listing: 100,000 rows of some 600 bytes. */
+#define LIMIT_CTL_ROWS        (64u << 20)
+/* auth.json of podman and docker: one entry for each login. */
+#define LIMIT_AUTH_FILE       (1u << 20)
 /* Events read and not yet answered: each costs a descriptor of the engine. */
 #define LIMIT_SLOTS           4096
 /* Layers mounted at once. */

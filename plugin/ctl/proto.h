@@ -18,7 +18,7 @@ struct json_gen;
  *   server → {"progress":{"text":…,"done":N,"total":N}}          any number, long work
  *   server → {"row":{…}}                                         any number, listings
  *   server → {"done":{…}}                                        the end, perhaps with fds
- *   server → {"error":{"text":…,"exit":1|2|3}}                   the end
+ *   server → {"error":{"text":…,"exit":1|2|3,"code":errno}}      the end
  *
  * A client that closes its end cancels what it asked for, at the next safe point.
  */
@@ -59,6 +59,13 @@ struct ctl_server;
 
 /* @listen_fd is owned by the server from now on. */
 int ctl_server_new(struct engine *en, int listen_fd, struct ctl_server **ret);
+/*
+ * Accepts nobody any more and lets running verbs know that they are to end (ctl_cancelled()).
+ * They need the loop to end: it must run until ctl_server_busy() says 0. Loop thread.
+ */
+void ctl_server_stop(struct ctl_server *s);
+uint32_t ctl_server_busy(const struct ctl_server *s); /* requests that threads work on */
+/* NULL-safe; stops first. What a thread still uses is left to the end of the process. */
 struct ctl_server *ctl_server_free(struct ctl_server *s);
 
 /* A request being served, in a thread of its own. */
