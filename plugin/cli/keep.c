@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/json.h"
+#include "oci/base/limits.h"
+#include "plugin/cli/ask.h"
+#include "plugin/cli/cli.h"
+#include "plugin/cli/show.h"
+
+/* pin, unpin, rm and gc: what stays and what goes. */
+
+static int print_done(const struct cli *cli, const struct answer *a)
+{
+	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
+	_cleanup_buf_ struct buf out;
+
+	buf_init(&out, 2 * (size_t)LIMIT_CTL_MESSAGE);
+	g = json_gen_new(&out, true);
+	if (g)
+		json_put_value(g, NULL, answer_done(a));
+	return print_json(cli, &out);
+}
+
+static int pin_or_unpin(int argc, char **argv, const struct cli *cli)
+{
+	_cleanup_request_ struct request rq = {0};
+	_cleanup_answer_ struct answer a = {0};
+	struct err e = ERR_INIT;
+	char text[SHOW_MAX];
+	int r;
+
+	while (cli_getopt(cli, argc, argv) != -1)
+		;
+	r = request_open(&rq, cli->verb->name, &e);
+	if (r < 0)
+		return cli_fail(cli, &e);
+	json_put_str(rq.g, "image", argv[optind]);
+	json_open_array(rq.g, "paths");
+	for (int i = optind + 1; i < argc; i++)
+		json_put_str(rq.g, NULL, argv[i]);
+	json_close_array(rq.g);
+	r = ask(cli, &rq, &a, &e);
+	if (r < 0)
+		return cli_fail(cli, &e);
+	if (cli->json)
+		return print_done(cli, &a);
+	if (!cli->quiet && strcmp(cli->verb->name, "pin") == 0)
+		printf("pinned %s: %s stay here\n", argv[optind],
+		       show_size(show_int(answer_done(&a), "bytes"), text));
+	else if (!cli->quiet)
+		printf("unpinned %s\n", argv[optind]);
+	return 0;
+}
+
+int cmd_pin(int argc, char **argv, const struct cli *cli)
+{
+	return pin_or_unpin(argc, argv, cli);
+}
+
+int cmd_unpin(int argc, char **argv, const struct cli *cli)
+{
+	return pin_or_unpin(argc, argv, cli);
+}
+
+int cmd_rm(int argc, char **argv, const struct cli *cli)
+{
+	_cleanup_request_ struct request rq = {0};
+	_cleanup_answer_ struct answer a = {0};
+	struct err e = ERR_INIT;
+	char text[SHOW_MAX];
+	int r;
+
+	while (cli_getopt(cli, argc, argv) != -1)
+		;
+	r = request_open(&rq, "rm", &e);
+	if (r == 0) {
+		json_put_str(rq.g, "image", argv[optind]);
+		r = ask(cli, &rq, &a, &e);
+	}
+	if (r < 0)
+		return cli_fail(cli, &e);
+	if (cli->json)
+		return print_done(cli, &a);
+	if (!cli->quiet && json_bool(json_get(answer_done(&a), "gone"), true))
+		printf("forgot %s, freed %s\n", argv[optind],
+		       show_size(show_int(answer_done(&a), "freed"), text));
+	else if (!cli->quiet)
+		printf("forgot the name %s; the image has others\n", argv[optind]);
+	return 0;
+}
+
+static void print_collected(const struct answer *a)
+{
+	_cleanup_(table_freep) struct table *t = table_new("REMOVED|NAME|>FREED");
+	char text[SHOW_MAX];
+
+	for (size_t i = 0; i < json_count(a->rows); i++) {
+		const struct json *row = json_at(a->rows, i);
+
+		table_cell(t, show_str(row, "kind"));
+		table_cell(t, show_digest(show_str(row, "name"), text));
+		table_size(t, show_int(row, "freed"));
+	}
+	table_print(t);
+	printf("freed %s\n", show_size(show_int(answer_done(a), "freed"), text));
+}
+
+int cmd_gc(int argc, char **argv, const struct cli *cli)
+{
+	_cleanup_request_ struct request rq = {0};
+	_cleanup_answer_ struct answer a = {0};
+	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
+	struct err e = ERR_INIT;
+	_cleanup_buf_ struct buf out;
+	int r = request_open(&rq, "gc", &e);
+
+	buf_init(&out, 2 * (size_t)LIMIT_CTL_ROWS);
+	if (r == 0)
+		r = ask(cli, &rq, &a, &e);
+	if (r < 0)
+		return cli_fail(cli, &e);
+	if (!cli->json) {
+		if (!cli->quiet)
+			print_collected(&a);
+		return 0;
+	}
+	g = json_gen_new(&out, true);
+	if (!g)
+		return print_json(cli, &out);
+	json_open_map(g, NULL);
+	json_put_int(g, "freed", (int64_t)show_int(answer_done(&a), "freed"));
+	json_put_value(g, "removed", a.rows);
+	json_close_map(g);
+	return print_json(cli, &out);
+}

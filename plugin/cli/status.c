@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/json.h"
+#include "oci/base/limits.h"
+#include "plugin/cli/ask.h"
+#include "plugin/cli/cli.h"
+#include "plugin/cli/list.h"
+#include "plugin/cli/show.h"
+
+/* --- JSON (CONTRACT.md) --- */
+
+/* The rows that have a member called @member, as an array @key of those members. */
+static void put_rows(struct json_gen *g, const char *key, const struct json *rows,
+		     const char *member)
+{
+	json_open_array(g, key);
+	for (size_t i = 0; i < json_count(rows); i++) {
+		const struct json *v = json_get(json_at(rows, i), member);
+
+		if (v)
+			json_put_value(g, NULL, v);
+	}
+	json_close_array(g);
+}
+
+static int print_status_json(const struct cli *cli, const struct answer *a, bool waiting)
+{
+	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
+	_cleanup_buf_ struct buf out;
+
+	buf_init(&out, 2 * (size_t)LIMIT_CTL_ROWS);
+	g = json_gen_new(&out, true);
+	if (!g)
+		return print_json(cli, &out);
+	json_open_map(g, NULL);
+	json_put_value(g, "daemon", json_get(answer_done(a), "daemon"));
+	put_rows(g, "layers", a->rows, "layer");
+	put_rows(g, "containers", a->rows, "container");
+	if (waiting)
+		put_rows(g, "waiting", a->rows, "waiting");
+	json_close_map(g);
+	return print_json(cli, &out);
+}
+
+/* --- tables --- */
+
+static void line_of(const struct json *v, const char *title, const char *const *keys, bool sizes)
+{
+	char text[SHOW_MAX];
+
+	printf("%-10s", title);
+	for (size_t i = 0; keys[i]; i++) {
+		uint64_t n = show_int(v, keys[i]);
+
+		if (sizes)
+			printf("%s%s %s", i ? ", " : "", keys[i], show_size(n, text));
+		else
+			printf("%s%s %llu", i ? ", " : "", keys[i], (unsigned long long)n);
+	}
+	putchar('\n');
+}
+
+static void print_daemon(const struct json *d)
+{
+	static const char *const pids[] = {"guardian_pid", "keeper_pid", "anchor_pid",
+					   "engine_pid", NULL};
+	static const char *const events[] = {"pre_access", "open_exec", "hits",	 "misses",
+					     "failed",	   "denied_busy", NULL};
+	static const char *const bytes[] = {"fetched", "filled", "evicted", NULL};
+	static const char *const latency[] = {"p50", "p99", "max", NULL};
+	char text[SHOW_MAX];
+
+	printf("%-10s%s, up %s, %llu engine restarts, %zu fetchers\n", "tarnd",
+	       show_str(d, "version"), show_time(show_int(d, "uptime_s"), text),
+	       (unsigned long long)show_int(d, "engine_restarts"),
+	       json_count(json_get(d, "fetcher_pids")));
+	line_of(d, "processes", pids, false);
+	line_of(json_get(d, "events"), "events", events, false);
+	line_of(json_get(d, "bytes"), "bytes", bytes, true);
+	line_of(json_get(d, "fill_latency_us"), "miss (us)", latency, false);
+}
+
+static void print_containers(const struct json *rows)
+{
+	_cleanup_(table_freep) struct table *t = table_new("CONTAINER|IMAGE|>PID|ATTACHED BY");
+	char text[SHOW_MAX];
+
+	for (size_t i = 0; i < json_count(rows); i++) {
+		const struct json *row = json_get(json_at(rows, i), "container");
+
+		if (!row)
+			continue;
+		table_cell(t, show_str(row, "id"));
+		table_cell(t, show_digest(show_str(row, "image"), text));
+		snprintf(text, sizeof(text), "%llu", (unsigned long long)show_int(row, "pid"));
+		table_cell(t, text);
+		table_cell(t, show_str(row, "attach"));
+	}
+	table_print(t);
+}
+
+static void print_waiting(const struct json *rows)
+{
+	_cleanup_(table_freep) struct table *t =
+		table_new(">PID|COMMAND|CONTAINER|LAYER|>OFFSET|>BYTES|>SINCE|SOURCE");
+	char text[SHOW_MAX];
+
+	for (size_t i = 0; i < json_count(rows); i++) {
+		const struct json *row = json_get(json_at(rows, i), "waiting");
+
+		if (!row)
+			continue;
+		snprintf(text, sizeof(text), "%llu", (unsigned long long)show_int(row, "pid"));
+		table_cell(t, text);
+		table_cell(t, show_str(row, "comm"));
+		table_cell(t, show_str(row, "container"));
+		table_cell(t, show_digest(show_str(row, "layer"), text));
+		snprintf(text, sizeof(text), "%llu", (unsigned long long)show_int(row, "offset"));
+		table_cell(t, text);
+		table_size(t, show_int(row, "count"));
+		snprintf(text, sizeof(text), "%llums",
+			 (unsigned long long)show_int(row, "since_ms"));
+		table_cell(t, text);
+		table_cell(t, show_str(row, "source"));
+	}
+	table_print(t);
+}
+
+static void print_status(const struct answer *a, bool waiting)
+{
+	print_daemon(json_get(answer_done(a), "daemon"));
+	putchar('\n');
+	print_layers(a->rows, "layer");
+	putchar('\n');
+	print_containers(a->rows);
+	if (!waiting)
+		return;
+	putchar('\n');
+	print_waiting(a->rows);
+}
+
+int cmd_status(int argc, char **argv, const struct cli *cli)
+{
+	_cleanup_request_ struct request rq = {0};
+	_cleanup_answer_ struct answer a = {0};
+	struct err e = ERR_INIT;
+	bool waiting = false;
+	int id, r;
+
+	while ((id = cli_getopt(cli, argc, argv)) != -1)
+		waiting = waiting || id == OPT_WAITING;
+	r = request_open(&rq, "status", &e);
+	if (r == 0) {
+		json_put_bool(rq.g, "waiting", waiting);
+		r = ask(cli, &rq, &a, &e);
+	}
+	if (r < 0)
+		return cli_fail(cli, &e);
+	if (cli->json)
+		return print_status_json(cli, &a, waiting);
+	if (!cli->quiet)
+		print_status(&a, waiting);
+	return 0;
+}
