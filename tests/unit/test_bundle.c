@@ -25,7 +25,7 @@
  */
 #define GOLDEN "tests/golden/bundle/"
 
-static const char passwd[] = "# comment\n"
+static const char passwd[] = "#ghost:x:1:1::/:/bin/sh\n"
 			     "root:x:0:0:root:/root:/bin/sh\n"
 			     "broken:x:zero:0::/:\n"
 			     "short:x:5\n"
@@ -132,6 +132,8 @@ static void unknown_users_are_named(void **state)
 	no_user("broken", passwd, group, -ENOENT,
 		"user 'broken' is not in the image's /etc/passwd");
 	no_user("short", passwd, group, -ENOENT, "user 'short' is not in the image's /etc/passwd");
+	no_user("#ghost", passwd, group, -ENOENT,
+		"user '#ghost' is not in the image's /etc/passwd");
 	no_user("-1", passwd, group, -ENOENT, "user '-1' is not in the image's /etc/passwd");
 	no_user("app:none", passwd, group, -ENOENT,
 		"group 'none' is not in the image's /etc/group");
@@ -347,11 +349,11 @@ static void later_variables_replace_earlier_ones(void **state)
 
 	assert_list(f, "env", DEFAULT_PATH);
 	parse_image(f, "{\"config\": {\"Cmd\": [\"c\"], \"Env\":"
-		       "[\"A=1\", \"B=image\", \"junk\", \"=x\", \"A=2\", \"PATH=\"]}}");
-	assert_list(f, "env", "A=2|B=image|PATH=");
+		       "[\"AA=1\", \"A=1\", \"B=image\", \"junk\", \"=x\", \"A=2\", \"PATH=\"]}}");
+	assert_list(f, "env", "AA=1|A=2|B=image|PATH=");
 	f->opt.env = env;
 	f->opt.nenv = ARRAY_LEN(env);
-	assert_list(f, "env", "A=2|B=last|PATH=|C=|AA=2");
+	assert_list(f, "env", "AA=2|A=2|B=last|PATH=|C=");
 }
 
 static void home_and_term_are_set_when_the_image_does_not(void **state)

@@ -381,6 +381,25 @@ static void the_least_demanding_variant_goes_first(void **state)
 	assert_int_equal(chosen(one, "linux/amd64"), 0x23);
 }
 
+static void a_missing_variant_means_the_base_one(void **state)
+{
+	static const char *const entries[] = {
+		ENTRY("21", FOR("linux", "arm64", "")),
+		ENTRY("22", FOR("linux", "arm", "")),
+		ENTRY("23", FOR("linux", "amd64", "")),
+		ENTRY("24", FOR("linux", "riscv64", "")),
+		NULL,
+	};
+
+	assert_int_equal(chosen(entries, "linux/arm64/v8"), 0x21);
+	assert_int_equal(chosen(entries, "linux/arm/v7"), 0x22);
+	assert_int_equal(chosen(entries, "linux/amd64/v1"), 0x23);
+	assert_int_equal(chosen(entries, "linux/riscv64"), 0x24);
+	not_chosen(entries, "linux/arm64/v9", -ENOENT,
+		   "manifest X has no image for linux/arm64/v9; it has linux/arm64, linux/arm, "
+		   "linux/amd64, linux/riscv64");
+}
+
 static void an_entry_without_a_platform_is_the_last_resort(void **state)
 {
 	static const char *const entries[] = {
@@ -548,6 +567,7 @@ int main(void)
 		cmocka_unit_test(size_and_depth_are_limited),
 		cmocka_unit_test(the_platform_is_chosen),
 		cmocka_unit_test(the_least_demanding_variant_goes_first),
+		cmocka_unit_test(a_missing_variant_means_the_base_one),
 		cmocka_unit_test(an_entry_without_a_platform_is_the_last_resort),
 		cmocka_unit_test(an_index_may_lead_to_another),
 		cmocka_unit_test(what_is_no_tar_image_is_not_chosen),
