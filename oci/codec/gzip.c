@@ -151,6 +151,8 @@ static int next_member(struct decoder *d, struct err *e)
 		return g->any ? 0 : decoder_short(d, "the first member", e);
 	if (g->any && d->buf[d->pos] == 0)
 		return skip_padding(d, e);
+	if (d->buf[d->pos] != 0x1f)
+		return decoder_bad(d, "not a gzip member", e);
 	zr = g->ready ? inflateReset2(&g->z, MAX_WBITS + 16) : inflateInit2(&g->z, MAX_WBITS + 16);
 	if (zr != Z_OK)
 		return zlib_failed(d, zr, e);

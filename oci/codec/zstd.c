@@ -26,6 +26,7 @@ struct zstd {
 	ZSTD_DStream *z;
 	bool between;               /* before a frame or at the end */
 	bool any;                   /* a frame has been seen */
+	bool hostage;               /* libzstd has a byte that it says it has not taken */
 	uint64_t consumed;          /* blob offset of what was needed for the output so far */
 	uint64_t last_in, last_out; /* where the current frame starts */
 	int late_code;              /* a failure that the next read reports */
@@ -98,6 +99,7 @@ static int decompress(struct decoder *d, void *buf, size_t n, size_t *ret_got, s
 	if (ZSTD_isError(zr))
 		return zstd_failed(d, zr, e);
 	s->between = zr == 0;
+	s->hostage = zr == 1;
 	*ret_got = out.pos;
 	return out.pos > 0 || in.pos > was || zr == 0;
 }
@@ -150,7 +152,11 @@ static ssize_t zstd_read(struct decoder *d, void *buf, size_t n, struct err *e)
 		if (r == 0 && left == 0)
 			return decoder_short(d, "a frame", e);
 	}
-	s->consumed = decoder_pos(d);
+	/*
+	 * At the end of a frame whose output is not fetched yet, libzstd hands its last byte back,
+	 * so that it will be called again. To decode the same once more that byte is needed.
+	 */
+	s->consumed = decoder_pos(d) + s->hostage;
 	if (d->opt.track && got == n)
 		finish_frame(d);
 	return (ssize_t)got;

@@ -151,16 +151,22 @@ static int refuse(const struct scan *s, const char *path, const char *why, struc
 	return err_set(e, -EBADMSG, "%s: '%.200s': %s", s->what, path ? path : "", why);
 }
 
+/* 1: a tar, 0: there is not a single byte. */
 static int open_archive(struct scan *s, struct err *e)
 {
 	s->a = archive_read_new();
 	s->block = malloc(BLOCK_SIZE);
 	if (!s->a || !s->block)
 		return err_set(e, -ENOMEM, "%s: out of memory", s->what);
-	if (archive_read_support_format_tar(s->a) != ARCHIVE_OK ||
-	    archive_read_open(s->a, s, NULL, next_block, NULL) != ARCHIVE_OK)
+	if (archive_read_support_format_tar(s->a) != ARCHIVE_OK)
 		return archive_failed(s, NULL, e);
-	return 0;
+	if (archive_read_open(s->a, s, NULL, next_block, NULL) == ARCHIVE_OK)
+		return 1;
+	if (s->stream_code || archive_errno(s->a) == ENOMEM)
+		return archive_failed(s, NULL, e);
+	if (s->block_end > 0)
+		return err_set(e, -EBADMSG, "%s: this is no tar", s->what);
+	return 0; /* not even an end marker: libarchive knows no format by nothing */
 }
 
 /* The rest of the stream, behind the end-of-archive marker. */
@@ -523,7 +529,7 @@ static int next_member(struct scan *s, struct archive_entry **ret, struct err *e
 	if (r == ARCHIVE_EOF && !s->stream_code)
 		return check_gap(s, (uint64_t)archive_filter_bytes(s->a, 0), true, e);
 	if (r != ARCHIVE_OK && !(r == ARCHIVE_WARN && is_name_warning(s->a)))
-		return s->block_end == 0 && !s->stream_code ? 0 : archive_failed(s, NULL, e);
+		return archive_failed(s, NULL, e);
 	r = check_gap(s, (uint64_t)archive_read_header_position(s->a), false, e);
 	return r < 0 ? r : 1;
 }
@@ -554,7 +560,7 @@ static int scan(struct scan *s, struct err *e)
 {
 	int r = open_archive(s, e);
 
-	if (r == 0)
+	if (r > 0)
 		r = walk(s, e);
 	return r < 0 ? r : drain(s, e);
 }
