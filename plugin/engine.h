@@ -10,8 +10,9 @@
 struct err;
 struct layer;
 struct loop;
+struct fault;
 struct flight;
-struct workers;
+struct inherited;
 struct ctl_server;
 
 /*
@@ -39,12 +40,14 @@ struct engine {
 	int group[2];                 /* fanotify groups by enum slot_group; borrowed */
 	struct keep *keep;            /* owned; the keeper */
 	struct flight *flight;        /* owned; spans wanted, fetchers, workers */
+	struct fault *fault;          /* owned; events that wait for an answer */
 	struct ctl_server *server;    /* owned */
 	struct layer *layers;         /* list of mounted layers */
 	struct attachment *attachments;
 	struct engine_counters count;
+	struct inherited *inherited;  /* what the keeper tells at the start; owned */
 	uint64_t started_ns;
-	uint32_t restarts;
+	uint32_t restarts;            /* engines before this one */
 	bool ready;                   /* the keeper's HELLO is complete */
 	bool stopping;
 };
@@ -58,20 +61,14 @@ struct layer *engine_layer_by_fs(struct engine *en, uint64_t fs_dev);
 struct layer *engine_layer(struct engine *en, const struct digest *diff_id,
 			   const struct digest *scope);
 
-/* --- fault/fault.c: from a kernel event to a kernel answer; loop thread --- */
-struct fault;
-int fault_new(struct engine *en, struct fault **ret);
-/* Something about @l's spans [first, last] changed: waiting slots are looked at again. */
-void fault_recheck(struct engine *en, struct layer *l, uint32_t first, uint32_t last);
-/* Spans of @l cannot be had: slots that need one of them are denied with @err (law 9). */
-void fault_deny(struct engine *en, struct layer *l, uint32_t first, uint32_t last, int err);
-/* A layer appeared: slots left over from an earlier engine that name it are handled. */
-void fault_layer_ready(struct engine *en, struct layer *l);
 /*
- * An explicit eviction of @l began or ended: while @nids (sorted, borrowed) is set, open and exec
- * of those inodes get EBUSY, or wait when @wait. NULL ends it and releases who waited.
+ * A root file system was mounted (loop thread): recorded until the keeper says that it is gone. Its
+ * layers are mounted and get a reference each.
  */
-void fault_busy_set(struct engine *en, struct layer *l, const uint64_t *nids, size_t n,
-		    bool wait);
+int engine_attached(struct engine *en, const struct keep_attach *at);
+uint32_t engine_layer_mounts(const struct engine *en, const struct layer *l);
+
+/* Runs @fn in a detached thread of its own; -ENOMEM or -EAGAIN. */
+int engine_task(void (*fn)(void *ctx), void *ctx);
 
 #endif

@@ -16,9 +16,13 @@
 #include "plugin/linger.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
+#include "plugin/notify.h"
 #include "plugin/spawn.h"
 
+#define READY_LINE "tarnd: ready\n"
+
 static volatile sig_atomic_t got_stop, got_reread;
+static bool announced;
 
 static void on_stop(int sig)
 {
@@ -81,15 +85,27 @@ static void reap(void)
 		;
 }
 
+/* Once, when the first engine of this tarnd can be asked. */
+static void announce(const struct birth *b)
+{
+	if (announced || !atomic_load(&b->slots->ready))
+		return;
+	announced = true;
+	(void)!write(STDOUT_FILENO, READY_LINE, sizeof(READY_LINE) - 1);
+	notify_systemd("READY=1");
+}
+
 /* Waits for the keeper's end or a signal. True when the keeper has ended. */
 static bool wait_keeper(const struct birth *b, const sigset_t *mask)
 {
 	struct pollfd p = { .fd = b->ward->keeper_pidfd, .events = POLLIN };
-	const struct timespec often = { .tv_sec = 1 };
+	/* Nothing wakes us when the engine answers for the first time, so look often until then. */
+	const struct timespec often = { .tv_sec = announced, .tv_nsec = announced ? 0 : 20000000 };
 	int n = ppoll(&p, 1, &often, mask);
 
-	if (got_stop)
-		atomic_store(&b->ward->stopping, 1);
+	announce(b);
+	if (got_stop && !atomic_exchange(&b->ward->stopping, 1))
+		notify_systemd("STOPPING=1");
 	if (got_reread) {
 		got_reread = 0;
 		atomic_store(&b->ward->reread, 1);

@@ -215,6 +215,7 @@ static int open_or_take_over(struct birth *b, const struct options *o, struct er
 	if (r < 0)
 		return err_wrap(e, r, "store %s", o->store);
 	atomic_store(&b->ward->stopping, 0);
+	atomic_store(&b->slots->ready, 0);
 	log_info("took over the layers an earlier tarnd left mounted");
 	return 0;
 }

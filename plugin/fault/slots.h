@@ -74,6 +74,7 @@ struct slots {
 	_Atomic int32_t keeper_pid; /* its opens of EROFS files (lease probes) are always allowed */
 	_Atomic int32_t guardian_pid, anchor_pid; /* for status */
 	_Atomic uint32_t engine_starts;
+	_Atomic uint32_t ready; /* an engine answers on the control socket */
 	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the engine loop's last round */
 	/* Which slot each thread of the engine has in hand, + 1; 0 = none. Whoever finds the engine
 	 * dead adds a death to these slots and to no others. */

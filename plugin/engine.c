@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/engine.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "plugin/ctl/proto.h"
+#include "plugin/fault/fault.h"
+#include "plugin/fill/flight.h"
+#include "plugin/log.h"
+#include "plugin/loop.h"
+#include "plugin/spawn.h"
+#include "plugin/store/layer.h"
+#include "plugin/store/load.h"
+#include "plugin/store/present.h"
+
+#define TASK_STACK   (512u << 10)
+#define STOP_POLL_MS 20
+
+/* --- finding layers --- */
+
+struct layer *engine_layer_by_tar(struct engine *en, uint64_t dev, uint64_t ino)
+{
+	for (struct layer *l = en->layers; l; l = l->next)
+		if (l->tar_ino == ino && l->tar_dev == dev)
+			return l;
+	return NULL;
+}
+
+struct layer *engine_layer_by_fs(struct engine *en, uint64_t fs_dev)
+{
+	for (struct layer *l = en->layers; l; l = l->next)
+		if (l->fs_dev == fs_dev)
+			return l;
+	return NULL;
+}
+
+struct layer *engine_layer(struct engine *en, const struct digest *diff_id,
+			   const struct digest *scope)
+{
+	for (struct layer *l = en->layers; l; l = l->next)
+		if (digest_equal(&l->diff_id, diff_id) && digest_equal(&l->scope, scope))
+			return l;
+	return NULL;
+}
+
+/* --- tasks --- */
+
+struct task {
+	void (*fn)(void *ctx);
+	void *ctx;
+};
+
+static void *run_task(void *arg)
+{
+	struct task t = *(struct task *)arg;
+
+	free(arg);
+	t.fn(t.ctx);
+	return NULL;
+}
+
+int engine_task(void (*fn)(void *ctx), void *ctx)
+{
+	struct task *t = malloc(sizeof(*t));
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	*t = (struct task){ .fn = fn, .ctx = ctx };
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, TASK_STACK);
+	r = -pthread_create(&thread, &attr, run_task, t);
+	pthread_attr_destroy(&attr);
+	if (r < 0)
+		free(t);
+	return r;
+}
+
+/* --- attachments --- */
+
+static struct attachment **attachment_place(struct engine *en, const char *id)
+{
+	struct attachment **at = &en->attachments;
+
+	while (*at && strcmp((*at)->id, id))
+		at = &(*at)->next;
+	return at;
+}
+
+int engine_attached(struct engine *en, const struct keep_attach *rq)
+{
+	static const struct digest shared;
+	struct attachment *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return -ENOMEM;
+	snprintf(a->id, sizeof(a->id), "%s", rq->id);
+	a->image = rq->image;
+	a->kind = rq->kind;
+	a->pid = rq->pid;
+	for (uint32_t i = 0; i < rq->nlayers && i < LIMIT_LAYERS; i++) {
+		struct layer *l = engine_layer(en, &rq->layer[i],
+					       rq->proved[i] ? &shared : &rq->image);
+
+		if (!l)
+			continue; /* the keeper told of it and it could not be read: logged then */
+		l->refs++;
+		a->layer[a->nlayers++] = l;
+	}
+	a->next = en->attachments;
+	en->attachments = a;
+	return 0;
+}
+
+static void detached(struct engine *en, const char *id)
+{
+	struct attachment **at = attachment_place(en, id), *a = *at;
+
+	if (!a)
+		return;
+	*at = a->next;
+	for (uint32_t i = 0; i < a->nlayers; i++)
+		layer_release(en, a->layer[i]);
+	free(a);
+}
+
+uint32_t engine_layer_mounts(const struct engine *en, const struct layer *l)
+{
+	uint32_t n = 0;
+
+	for (const struct attachment *a = en->attachments; a; a = a->next)
+		for (uint32_t i = 0; i < a->nlayers; i++)
+			n += a->layer[i] == l;
+	return n;
+}
+
+/* --- coming up: what the keeper has already is learned by a task, layer by layer --- */
+
+struct inherited {
+	struct engine *en; /* borrowed */
+	size_t nlayers, nattached;
+	struct {
+		struct keep_reply msg;
+		int fds[2]; /* owned until layer_adopt() */
+	} *layers;                 /* owned */
+	struct keep_attach *attached; /* owned */
+	int listen_fd;             /* owned */
+};
+
+static int inherit_layer(struct inherited *in, const struct keep_reply *msg, int *fds)
+{
+	void *grown = reallocarray(in->layers, in->nlayers + 1, sizeof(*in->layers));
+
+	if (!grown)
+		return -ENOMEM;
+	in->layers = grown;
+	in->layers[in->nlayers].msg = *msg;
+	in->layers[in->nlayers].fds[0] = take_fd(&fds[0]);
+	in->layers[in->nlayers].fds[1] = take_fd(&fds[1]);
+	in->nlayers++;
+	return 0;
+}
+
+static int inherit_attached(struct inherited *in, const struct keep_reply *msg)
+{
+	void *grown = reallocarray(in->attached, in->nattached + 1, sizeof(*in->attached));
+	struct keep_attach *a;
+
+	if (!grown)
+		return -ENOMEM;
+	in->attached = grown;
+	a = &in->attached[in->nattached++];
+	memset(a, 0, sizeof(*a));
+	snprintf(a->id, sizeof(a->id), "%s", msg->attach.id);
+	a->image = msg->attach.image;
+	a->kind = msg->attach.kind;
+	a->pid = msg->attach.pid;
+	a->nlayers = msg->attach.nlayers;
+	memcpy(a->layer, msg->attach.layer, sizeof(a->layer));
+	memcpy(a->proved, msg->attach.proved, sizeof(a->proved));
+	return 0;
+}
+
+/* On the loop: everything is known; from here on the engine can be asked. */
+static int inherited_done(void *ctx)
+{
+	struct inherited *in = ctx;
+	struct engine *en = in->en;
+	int r;
+
+	for (size_t i = 0; i < in->nattached; i++)
+		engine_attached(en, &in->attached[i]);
+	en->ready = true;
+	fault_all_known(en);
+	r = ctl_server_new(en, take_fd(&in->listen_fd), &en->server);
+	if (r < 0)
+		return r;
+	/* A layer nobody was attached to when its engine died. */
+	for (struct layer *l = en->layers; l; l = l->next)
+		if (l->refs == 0)
+			layer_reap(en, &l->diff_id, &l->scope);
+	atomic_store(&en->slots->ready, 1);
+	return 0;
+}
+
+static void inherit(void *ctx)
+{
+	struct inherited *in = ctx;
+	int r;
+
+	for (size_t i = 0; i < in->nlayers; i++) {
+		struct err e = ERR_INIT;
+
+		if (layer_adopt(in->en, &in->layers[i].msg, in->layers[i].fds, &e) < 0)
+			log_error("a mounted layer cannot be served: %s", e.text);
+	}
+	r = loop_call(in->en->loop, inherited_done, in);
+	if (r < 0) {
+		log_error("the control socket cannot be served: %s", err_words(r));
+		_exit(EXIT_FAILURE);
+	}
+	free(in->layers);
+	free(in->attached);
+	free(in);
+}
+
+/* --- stopping: everything is written down, then the process ends --- */
+
+static void stop_task(void *ctx)
+{
+	struct engine *en = ctx;
+	struct keep_request rq = { .op = KEEP_STOPPED };
+	struct err e = ERR_INIT;
+
+	if (present_stop(en, &e) < 0)
+		log_warn("stopping: %s; content will be checked again on the next start", e.text);
+	keep_send(en->keep, &rq);
+	_exit(EXIT_SUCCESS);
+}
+
+struct stop {
+	struct engine *en; /* borrowed */
+	uint32_t syncing;  /* layers whose last fdatasync has not ended */
+};
+
+static void synced(void *ctx, int result)
+{
+	struct stop *s = ctx;
+
+	if (--s->syncing == 0 && engine_task(stop_task, s->en) < 0)
+		_exit(EXIT_SUCCESS); /* the present files stay as they are: unproven */
+}
+
+static void stop_when_idle(void *ctx)
+{
+	struct stop *s = ctx;
+	struct engine *en = s->en;
+
+	if (en->server && ctl_server_busy(en->server)) {
+		loop_after(en->loop, STOP_POLL_MS, stop_when_idle, s, NULL);
+		return;
+	}
+	s->syncing = 1;
+	for (struct layer *l = en->layers; l; l = l->next) {
+		s->syncing++;
+		flight_sync(en->flight, l, synced, s);
+	}
+	synced(s, 0);
+}
+
+static void begin_stop(struct engine *en)
+{
+	static struct stop stop;
+
+	if (en->stopping)
+		return;
+	en->stopping = true;
+	stop.en = en;
+	if (en->server)
+		ctl_server_stop(en->server);
+	stop_when_idle(&stop);
+}
+
+/* --- the keeper's messages --- */
+
+static void on_tell(void *ctx, const struct keep_reply *msg, int *fds)
+{
+	struct engine *en = ctx;
+	int r = 0;
+
+	switch (msg->op) {
+	case KEEP_TELL_LAYER:
+		r = inherit_layer(en->inherited, msg, fds);
+		break;
+	case KEEP_TELL_ATTACHED:
+		r = inherit_attached(en->inherited, msg);
+		break;
+	case KEEP_TELL_FETCHER:
+		r = flight_add_fetcher(en->flight, fds[0], fds[1], msg->fetcher.pid);
+		fds[0] = fds[1] = -1;
+		break;
+	case KEEP_TELL_READY:
+		en->inherited->listen_fd = take_fd(&fds[0]);
+		r = engine_task(inherit, en->inherited);
+		en->inherited = NULL;
+		break;
+	case KEEP_TELL_DETACHED:
+		detached(en, msg->attach.id);
+		break;
+	case KEEP_TELL_STOP:
+		begin_stop(en);
+		break;
+	default:
+		break;
+	}
+	if (r < 0) {
+		/* Half an engine is worse than none: the next one tries again. */
+		log_error("message %u of the keeper: %s", msg->op, err_words(r));
+		_exit(EXIT_FAILURE);
+	}
+}
+
+static void on_keeper(void *ctx, uint32_t events)
+{
+	struct engine *en = ctx;
+	int r = keep_pump(en->keep);
+
+	if (r < 0) {
+		log_error("the keeper's socket: %s", err_words(r));
+		_exit(EXIT_FAILURE);
+	}
+}
+
+/* --- start --- */
+
+static int engine_start(struct engine *en, int keep_sock)
+{
+	struct keep_request hello = { .op = KEEP_HELLO };
+	struct loop_io *io;
+	int r;
+
+	en->inherited = calloc(1, sizeof(*en->inherited));
+	if (!en->inherited)
+		return -ENOMEM;
+	en->inherited->en = en;
+	en->inherited->listen_fd = -1;
+	r = loop_new(&en->loop);
+	if (r == 0)
+		r = keep_new(keep_sock, on_tell, en, &en->keep);
+	if (r == 0)
+		r = flight_new(en, &en->flight);
+	if (r == 0)
+		r = fault_new(en, &en->fault);
+	if (r == 0)
+		r = loop_add_io(en->loop, keep_sock, EPOLLIN, false, on_keeper, en, &io);
+	return r < 0 ? r : keep_send(en->keep, &hello);
+}
+
+static void engine_signals(void)
+{
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
+
+	for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+}
+
+int engine_main(int keep_sock, struct slots *slots, const int group[2])
+{
+	static struct engine engine;
+	struct engine *en = &engine;
+	const int keep[] = { ENGINE_FD_KEEP, ENGINE_FD_CONTENT, ENGINE_FD_EXEC };
+	int r;
+
+	engine_signals();
+	en->slots = slots;
+	en->group[SLOT_CONTENT] = group[SLOT_CONTENT];
+	en->group[SLOT_EXEC] = group[SLOT_EXEC];
+	en->started_ns = clock_ns();
+	en->restarts = atomic_load(&slots->engine_starts);
+	/* Before any descriptor is opened here: see slots.h. */
+	slots_settle(slots, en->group);
+	slots_close_others(slots, keep, ARRAY_LEN(keep));
+	r = engine_start(en, keep_sock);
+	if (r == 0)
+		r = loop_run(en->loop);
+	log_error("engine: %s", err_words(r));
+	return EXIT_FAILURE;
+}
