@@ -37,6 +37,13 @@ ALL_CFLAGS += -DTARN_ISAL=1
 LIBS       += -lisal
 endif
 
+# Other flags, another build: paths are compiled in, so `make install PREFIX=` may need one.
+FLAGS := $(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+ifneq ($(FLAGS),$(file <$(B)/flags))
+$(shell mkdir -p $(B))
+$(file >$(B)/flags,$(FLAGS))
+endif
+
 # --- what is built from what -----------------------------------------------------------------
 OCI_SRC    := $(sort $(wildcard oci/*.c oci/*/*.c))
 PLUGIN_SRC := $(sort $(filter-out plugin/main.c,$(wildcard plugin/*.c)) \
@@ -81,7 +88,7 @@ endef
 $(PROGS):
 	$(link)
 
-$(B)/obj/%.o: %.c
+$(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  CC    $<")
 	$(Q)$(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -129,7 +136,7 @@ check-asan: ## check-unit under address and undefined-behaviour sanitizers
 check-tsan: deps-check ## unit tests that use threads, under the thread sanitizer
 	$(again) tsan B=$(B)/tsan SAN=thread
 tsan: $(call bin,unit,$(shell grep -ls pthread_ tests/unit/*.c))
-	$(Q)B=$(B) tests/run $^
+	$(Q)$(if $^,B=$(B) tests/run $^,echo 'no unit test uses threads')
 fuzz: deps-check ## each libFuzzer target for FUZZ_TIME seconds (30)
 	$(again) fuzzers B=$(B)/fuzz CC=clang SAN=fuzzer-no-link,address,undefined
 	$(Q)B=$(B)/fuzz tests/fuzz/run $(FUZZERS)
