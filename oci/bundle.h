@@ -26,15 +26,18 @@ struct bundle_volume {
 struct bundle_options {
 	const struct digest *image;
 	bool read_only;
-	bool terminal;      /* -t */
-	bool host_net;      /* --net host */
-	bool cgroup_mount;  /* mount /sys/fs/cgroup, as `runc spec` does */
-	const char *hostname;
-	const char *const *env; size_t nenv;         /* K=V, override the image's */
-	const char *const *args; size_t nargs;       /* replaces cmd */
-	const struct bundle_volume *volumes; size_t nvolumes;
-	const char *hook_path;                       /* absolute path of tarn-hook */
-	const char *socket_path;                     /* handed to the hook in its env */
+	bool terminal;          /* -t */
+	bool host_net;          /* --net host */
+	bool cgroup_mount;      /* mount /sys/fs/cgroup, as `runc spec` does */
+	const char *hostname;   /* NULL: "tarn" */
+	const char *const *env; /* K=V, override the image's */
+	size_t nenv;
+	const char *const *args; /* replace cmd; the entrypoint stays */
+	size_t nargs;
+	const struct bundle_volume *volumes;
+	size_t nvolumes;
+	const char *hook_path;   /* absolute path of tarn-hook */
+	const char *socket_path; /* handed to the hook in its env */
 };
 
 /* The user a container runs as, looked up in the image. */
@@ -47,15 +50,19 @@ struct bundle_user {
 
 /*
  * Resolves `user` of an image config against the text of the image's passwd and group (either
- * may be NULL when the image has none). Numeric ids need no entry. -ENOENT names the user.
+ * may be NULL when the image has none), as Docker does: a number is an id and needs no entry,
+ * NULL and "" are id 0, and other groups of the user come along unless a group is named.
+ * -ENOENT names the user or group, -EINVAL an id that is too large; -E2BIG: too many groups.
  */
 int bundle_user_lookup(const char *user, const char *passwd, const char *group,
 		       struct bundle_user *ret, struct err *e);
 
 /*
  * Writes the runtime-spec config.json: process from image config and options, our hooks, an
- * empty rootfs directory "rootfs", and the namespaces, mounts, devices, default capabilities,
- * masked and read-only paths that `runc spec` gives. Same input, same bytes.
+ * empty rootfs directory "rootfs", and the namespaces, mounts, devices, masked and read-only
+ * paths that `runc spec` gives; capabilities as podman's. Same input, same bytes. -EINVAL names
+ * what can not be (no command to run, a relative path, text that is not UTF-8); -EFBIG when
+ * @out is too small, with part of the document in it.
  */
 int bundle_write(const struct run_config *image, const struct bundle_user *user,
 		 const struct bundle_options *opt, struct buf *out, struct err *e);

@@ -21,7 +21,7 @@ int config_diff_ids(const void *data, size_t len, const char *what, struct diff_
 
 /* A growable list of strings; every string and the array are owned by the list. */
 struct strv {
-	char **v;   /* NULL-terminated when v is not NULL */
+	char **v; /* NULL-terminated when v is not NULL */
 	size_t n;
 };
 
@@ -34,7 +34,7 @@ struct run_config {
 	struct strv entrypoint;
 	struct strv cmd;
 	char *workdir;
-	char *user;        /* "name", "uid", "name:group", "uid:gid" */
+	char *user; /* "name", "uid", "name:group", "uid:gid" */
 	char *stop_signal;
 };
 

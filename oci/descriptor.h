@@ -38,7 +38,6 @@ struct descriptor {
 };
 
 /* @what names the document for errors ("manifest sha256:…: layers[2]"). */
-int descriptor_parse(const struct json *v, const char *what, struct descriptor *ret,
-		     struct err *e);
+int descriptor_parse(const struct json *v, const char *what, struct descriptor *ret, struct err *e);
 
 #endif

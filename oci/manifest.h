@@ -33,9 +33,9 @@ struct manifest {
  * list), of which the entry for the wanted platform is named.
  */
 struct manifest_doc {
-	enum media media; /* MEDIA_MANIFEST or MEDIA_INDEX */
-	struct manifest manifest;  /* for MEDIA_MANIFEST */
-	struct descriptor chosen;  /* for MEDIA_INDEX: a MEDIA_MANIFEST or MEDIA_INDEX descriptor */
+	enum media media;         /* MEDIA_MANIFEST or MEDIA_INDEX */
+	struct manifest manifest; /* for MEDIA_MANIFEST */
+	struct descriptor chosen; /* for MEDIA_INDEX: a MEDIA_MANIFEST or MEDIA_INDEX descriptor */
 };
 
 /*

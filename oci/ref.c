@@ -122,60 +122,60 @@ static bool port_ok(const char *p, const char *end)
 	return port >= 1 && port <= 65535;
 }
 
-/* The host without its port and without brackets, in @out; true for an IPv6 address. */
-static bool host_name(struct span host, char out[LIMIT_NAME], const char **ret_rest)
+static bool host_name_ok(const char *name)
 {
-	const char *end = host.p + host.len;
-	bool v6 = host.len > 0 && host.p[0] == '[';
-	const char *start = v6 ? host.p + 1 : host.p;
-	const char *p = start;
-
-	while (p < end && *p != (v6 ? ']' : ':'))
-		p++;
-	span_copy((struct span){start, (size_t)(p - start)}, out);
-	*ret_rest = v6 && p < end ? p + 1 : p;
-	return v6;
+	if (!is_alnum(*name))
+		return false;
+	for (; *name; name++) {
+		if (!is_alnum(*name) && *name != '.' && *name != '-')
+			return false;
+	}
+	return true;
 }
 
-static bool host_ok(struct span host)
-{
-	const char *end = host.p + host.len;
-	struct in6_addr addr;
+/* A host without its port, and without the brackets of an IPv6 address. */
+struct host {
 	char name[LIMIT_NAME];
-	const char *rest;
+	bool v6;
+	struct in6_addr addr; /* when v6 */
+};
 
-	if (host.len >= LIMIT_NAME)
+static bool host_parse(struct span text, struct host *ret)
+{
+	const char *end = text.p + text.len, *rest;
+	struct span name = text;
+
+	if (text.len == 0 || text.len >= LIMIT_NAME)
 		return false;
-	if (host_name(host, name, &rest)) {
-		if (rest[-1] != ']' || inet_pton(AF_INET6, name, &addr) != 1)
+	ret->v6 = *text.p == '[';
+	rest = memchr(text.p, ret->v6 ? ']' : ':', text.len);
+	if (ret->v6) {
+		if (!rest)
 			return false;
-	} else {
-		if (!is_alnum(name[0]))
-			return false;
-		for (const char *p = name; *p; p++) {
-			if (!is_alnum(*p) && *p != '.' && *p != '-')
-				return false;
-		}
+		name.p++;
+		name.len = (size_t)(rest++ - name.p);
+	} else if (rest) {
+		name.len = (size_t)(rest - name.p);
 	}
-	return rest == end || (*rest == ':' && port_ok(rest + 1, end));
+	span_copy(name, ret->name);
+	if (ret->v6 ? inet_pton(AF_INET6, ret->name, &ret->addr) != 1 : !host_name_ok(ret->name))
+		return false;
+	return !rest || rest == end || (*rest == ':' && port_ok(rest + 1, end));
 }
 
 bool ref_host_is_loopback(const char *host)
 {
-	struct span s = {host, strlen(host)};
-	char name[LIMIT_NAME];
-	struct in6_addr six;
-	struct in_addr four;
-	const char *rest;
+	struct in_addr addr;
+	struct host h;
 
-	if (!host_ok(s))
+	if (!host_parse((struct span){host, strlen(host)}, &h))
 		return false;
-	if (host_name(s, name, &rest))
-		return inet_pton(AF_INET6, name, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+	if (h.v6)
+		return IN6_IS_ADDR_LOOPBACK(&h.addr);
 	/* A name that only starts with "127." may lead anywhere. */
-	if (inet_pton(AF_INET, name, &four) == 1)
-		return ntohl(four.s_addr) >> 24 == 127;
-	return strcasecmp(name, "localhost") == 0;
+	if (inet_pton(AF_INET, h.name, &addr) == 1)
+		return ntohl(addr.s_addr) >> 24 == 127;
+	return strcasecmp(h.name, "localhost") == 0;
 }
 
 bool ref_name_valid(const char *name)
@@ -277,6 +277,7 @@ static int parse_registry(const char *text, const char *rest, struct ref *ret, s
 {
 	const char *slash = strchr(rest, '/');
 	struct span host = {rest, slash ? (size_t)(slash - rest) : 0};
+	struct host parsed;
 	struct span repo;
 	int r;
 
@@ -285,7 +286,7 @@ static int parse_registry(const char *text, const char *rest, struct ref *ret, s
 			       "'%.200s' names no registry host: expected " FORMS
 			       " (images of Docker Hub: " HUB_NAME "/NAME)",
 			       text);
-	if (!host_ok(host))
+	if (!host_parse(host, &parsed))
 		return err_set(e, -EINVAL,
 			       "'%.200s': '%.*s' is not a host name with a port or without: "
 			       "expected " FORMS,
