@@ -29,7 +29,10 @@ struct claim {
 	struct claim *next;
 };
 
-#define CLAIM_INIT { .held = false }
+#define CLAIM_INIT                                                                                 \
+	{                                                                                          \
+		.held = false                                                                      \
+	}
 
 /*
  * Waits until nobody else has (@kind, @key). @cancelled (may be NULL) is asked now and then
@@ -40,6 +43,15 @@ int claim_take(struct claim *c, enum claim_kind kind, const struct digest *key,
 /* The same without waiting: -EBUSY. */
 int claim_try(struct claim *c, enum claim_kind kind, const struct digest *key);
 void claim_put(struct claim *c); /* harmless when it is not held */
+
+/*
+ * A pull makes layers that no record names yet. While one runs, nobody may remove what no record
+ * names: store_alone_begin() is refused with -EBUSY, and pulls wait while it is held.
+ */
+void store_use_begin(void);
+void store_use_end(void);
+int store_alone_begin(void);
+void store_alone_end(void);
 
 #define _cleanup_claim_ __attribute__((cleanup(claim_put)))
 

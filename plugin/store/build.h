@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGIN_STORE_BUILD_H
+#define PLUGIN_STORE_BUILD_H
+
+#include <stdbool.h>
+
+struct digest;
+struct engine;
+struct err;
+struct keep_reply;
+struct layer;
+
+/*
+ * A struct layer from what the store has and what the keeper mounted (@msg, an answer to
+ * KEEP_LAYER_MOUNT or a KEEP_TELL_LAYER). @fds: fill and image, taken over on success. The result
+ * is nobody else's yet. Tasks only.
+ *
+ * -EBADMSG with *ret_image_bad set: it is the image that was mounted that is of no use, and a new
+ * one can be made from the index.
+ */
+int layer_build(struct engine *en, const struct keep_reply *msg, int fds[2], bool *ret_image_bad,
+		struct layer **ret, struct err *e);
+
+#endif

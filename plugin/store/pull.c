@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/store/pull.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "oci/base/buf.h"
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/ref.h"
+#include "plugin/engine.h"
+#include "plugin/store/claim.h"
+#include "plugin/store/images.h"
+#include "plugin/store/ingest.h"
+#include "plugin/store/kept.h"
+#include "plugin/store/load.h"
+#include "plugin/store/resolve.h"
+#include "plugin/store/sources.h"
+#include "plugin/store/whole.h"
+
+/* One pull. */
+struct pull {
+	struct engine *en;             /* borrowed */
+	const struct pull_request *rq; /* borrowed */
+	const struct watch *watch;     /* borrowed */
+	struct resolved *rs;           /* owned */
+	struct record *rec;            /* owned; filled layer by layer */
+	struct source *from;           /* owned; of the layer in hand */
+	bool partial[LIMIT_LAYERS];    /* of rec->layers: its content may not all be there */
+};
+
+static void pull_done(struct pull *p)
+{
+	resolved_free(p->rs);
+	record_free(p->rec);
+	if (p->from)
+		explicit_bzero(p->from, sizeof(*p->from));
+	free(p->from);
+}
+
+static bool keeps_content(const struct pull *p)
+{
+	if (p->rq->keep == PULL_AUTO)
+		return p->rs->ref.kind == REF_REGISTRY;
+	return p->rq->keep == PULL_ALL;
+}
+
+/* --- one layer --- */
+
+static void set_source(struct pull *p, const struct descriptor *blob)
+{
+	struct source *s = p->from;
+
+	memset(s, 0, sizeof(*s));
+	s->local = p->rs->ref.kind == REF_LAYOUT;
+	if (s->local)
+		memcpy(s->dir, p->rs->ref.dir, sizeof(s->dir));
+	else
+		s->at = p->rs->at;
+	s->blob = blob->digest;
+	s->blob_size = blob->size;
+}
+
+static bool cancelled(void *ctx)
+{
+	return watch_cancelled(ctx);
+}
+
+static void fill_ingest(struct pull *p, uint32_t i, const char *what, struct ingest *in)
+{
+	*in = (struct ingest){
+		.en = p->en,
+		.diff_id = p->rs->diff_ids.id[i],
+		.blob = p->rs->manifest.layers[i],
+		.from = p->from,
+		.keep = keeps_content(p),
+		.what = what,
+		.watch = p->watch,
+	};
+	set_source(p, &in->blob);
+}
+
+/* The layer's claim is held: nobody else makes it or removes it. */
+static int get_layer(struct pull *p, uint32_t i, struct ingest *in, struct err *e)
+{
+	int r;
+
+	r = layer_exists(p->en, &in->diff_id, &in->scope, &in->blob.digest, &in->tar_size, e);
+	if (r < 0)
+		return r;
+	p->partial[i] = r > 0 || !in->keep;
+	if (r == 2)
+		return sources_remember(p->en, &in->diff_id, &in->scope, in->from, e);
+	return layer_ingest(in, e);
+}
+
+static int pull_layer(struct pull *p, uint32_t i, struct err *e)
+{
+	char what[DIGEST_TEXT + 8] = "layer ";
+	_cleanup_claim_ struct claim c = CLAIM_INIT;
+	struct record_layer *l = &p->rec->layers[i];
+	struct ingest in;
+	int r;
+
+	digest_text(&p->rs->diff_ids.id[i], what + strlen(what));
+	fill_ingest(p, i, what, &in);
+	if (claim_try(&c, CLAIM_INGEST, &in.diff_id) < 0) {
+		(void)watch_tell(p->watch, what, 0, in.blob.size);
+		if (claim_take(&c, CLAIM_INGEST, &in.diff_id, cancelled, (void *)p->watch) < 0)
+			return err_set(e, -EPIPE, "%s: the client went away", what);
+	}
+	r = get_layer(p, i, &in, e);
+	if (r < 0)
+		return r;
+	if (watch_tell(p->watch, what, in.blob.size, in.blob.size) < 0)
+		return err_set(e, -EPIPE, "%s: the client went away", what);
+	/* Its whole tar was hashed here, so every image may use it (law 13). */
+	*l = (struct record_layer){
+		.diff_id = in.diff_id, .blob = in.blob, .size = in.tar_size, .proved = true};
+	p->rec->nlayers = i + 1;
+	return 0;
+}
+
+/* --- the rest of the content --- */
+
+static int fill_layer(struct pull *p, const struct record_layer *l, struct err *e)
+{
+	struct digest scope = record_scope(p->rec, l);
+	struct layer *mounted;
+	int r;
+
+	r = layer_mount(p->en, &l->diff_id, &scope, &mounted, e);
+	if (r < 0)
+		return r;
+	r = layer_make_whole(p->en, mounted, p->watch, e);
+	layer_umount(p->en, mounted);
+	return r;
+}
+
+static int fill_all(struct pull *p, struct err *e)
+{
+	for (uint32_t i = 0; i < p->rec->nlayers; i++) {
+		int r = p->partial[i] ? fill_layer(p, &p->rec->layers[i], e) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* --- the image --- */
+
+static int begin_record(struct pull *p, struct err *e)
+{
+	char name[LIMIT_REF];
+	struct record *rec = p->rec;
+	int r;
+
+	ref_default_name(&p->rs->ref, name);
+	rec->manifest = p->rs->digest;
+	rec->manifest_size = p->rs->manifest_bytes.len;
+	rec->config = p->rs->manifest.config;
+	rec->docker = p->rs->docker;
+	r = record_add_name(rec, p->rq->name ? p->rq->name : name);
+	if (r == -EINVAL)
+		return err_set(e, r, "'%.200s' cannot be the name of an image",
+			       p->rq->name ? p->rq->name : name);
+	if (r == 0)
+		r = record_add_source(rec, p->rq->src);
+	return r < 0 ? err_errno(e, r, "%.200s", p->rq->src) : 0;
+}
+
+static int save(struct pull *p, struct err *e)
+{
+	const struct resolved *rs = p->rs;
+
+	login_remember(&rs->at);
+	return image_save(p->en, p->rec, rs->manifest_bytes.data, rs->manifest_bytes.len,
+			  rs->config_bytes.data, rs->config_bytes.len, e);
+}
+
+static int run(struct pull *p, struct err *e)
+{
+	int r;
+
+	p->rec = record_new();
+	p->from = calloc(1, sizeof(*p->from));
+	if (!p->rec || !p->from)
+		return err_errno(e, -ENOMEM, "%.200s", p->rq->src);
+	r = resolve_image(p->en, p->rq, &p->rs, e);
+	if (r == 0)
+		r = begin_record(p, e);
+	for (uint32_t i = 0; r == 0 && i < p->rs->manifest.nlayers; i++)
+		r = pull_layer(p, i, e);
+	if (r == 0)
+		r = save(p, e);
+	if (r == 0 && p->rq->keep == PULL_ALL)
+		r = fill_all(p, e);
+	return r;
+}
+
+int pull_image(struct engine *en, const struct pull_request *rq, const struct watch *w,
+	       struct record **ret, struct err *e)
+{
+	_cleanup_(pull_done) struct pull p = {.en = en, .rq = rq, .watch = w};
+	int r;
+
+	store_use_begin();
+	r = run(&p, e);
+	store_use_end();
+	if (r == 0)
+		*ret = take_ptr(p.rec);
+	return r;
+}

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/store/resolve.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/fd.h"
+#include "plugin/engine.h"
+#include "plugin/fill/flight.h"
+#include "plugin/fill/wire.h"
+#include "plugin/keep.h"
+
+#define DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
+
+/* One image being resolved: its fetcher, which nothing else will ever use, and a job for it. */
+struct resolver {
+	struct engine *en;     /* borrowed */
+	struct oneshot *proc;  /* owned */
+	struct fetch_job *job; /* owned; large */
+	struct resolved *rs;   /* borrowed */
+	struct platform platform;
+	char what[LIMIT_NAME]; /* names the image in errors */
+};
+
+/* A document under manifests/ or blobs/, and what the transport says it is. */
+struct document {
+	struct buf bytes; /* owned */
+	struct digest digest;
+	char content_type[LIMIT_NAME];
+};
+
+struct resolved *resolved_free(struct resolved *rs)
+{
+	if (!rs)
+		return NULL;
+	buf_free(&rs->manifest_bytes);
+	buf_free(&rs->config_bytes);
+	explicit_bzero(&rs->at, sizeof(rs->at));
+	free(rs);
+	return NULL;
+}
+
+static void resolver_done(struct resolver *v)
+{
+	oneshot_free(v->proc);
+	if (v->job)
+		explicit_bzero(v->job, sizeof(*v->job));
+	free(v->job);
+}
+
+/* --- jobs --- */
+
+struct answer {
+	struct buf *out; /* borrowed */
+	struct fetch_note note;
+	bool seen;
+};
+
+static int take_bytes(void *ctx, const struct fetch_note *n, const void *data, struct err *e)
+{
+	struct answer *a = ctx;
+
+	if (n->op != FETCH_BYTES || a->seen)
+		return err_set(e, -EPROTO, "the fetcher broke the protocol");
+	a->seen = true;
+	a->note = *n;
+	a->note.content_type[LIMIT_NAME - 1] = '\0';
+	if (buf_put(a->out, data, n->len) < 0)
+		return err_errno(e, a->out->failed, "%u bytes", n->len);
+	return 0;
+}
+
+static void job_begin(struct resolver *v, enum fetch_kind op, const char *what)
+{
+	struct fetch_job *job = v->job;
+
+	memset(job, 0, sizeof(*job));
+	job->op = op;
+	job->stall_timeout_ms = v->en->slots->settings.stall_timeout_ms;
+	job->connect_timeout_ms = v->en->slots->settings.connect_timeout_ms;
+	job->platform = v->platform;
+	job->source.at = v->rs->at;
+	snprintf(job->what, sizeof(job->what), "%s", what);
+}
+
+static int job_run(struct resolver *v, struct buf *out, struct fetch_note *ret_note, struct err *e)
+{
+	struct answer a = {.out = out};
+	int r;
+
+	r = oneshot_run(v->proc, v->job, NULL, 0, take_bytes, &a, NULL, e);
+	if (r < 0)
+		return r;
+	if (!a.seen)
+		return err_set(e, -EPROTO, "%s: the fetcher gave no answer", v->job->what);
+	if (ret_note)
+		*ret_note = a.note;
+	return 0;
+}
+
+/* A PARSE job over @in; the answer must be exactly @size bytes, which go to @ret. */
+static int parse(struct resolver *v, const struct buf *in, void *ret, size_t size, struct err *e)
+{
+	_cleanup_buf_ struct buf out;
+	int r;
+
+	buf_init(&out, size);
+	if (in->len > LIMIT_SPAN_MAX)
+		return err_set(e, -EFBIG, "%s: too large", v->job->what);
+	if (in->len)
+		memcpy(oneshot_slot(v->proc, 0), in->data, in->len);
+	v->job->len = (uint32_t)in->len;
+	r = job_run(v, &out, NULL, e);
+	if (r < 0)
+		return r;
+	if (out.len != size)
+		return err_set(e, -EPROTO, "%s: the fetcher broke the protocol", v->job->what);
+	memcpy(ret, out.data, size);
+	return 0;
+}
+
+/* --- a local layout --- */
+
+static int layout_open(struct engine *en, const char *dir, enum keep_layout_file which,
+		       const struct digest *digest, int *ret_fd, struct stat *ret_st, struct err *e)
+{
+	struct keep_request req = {.op = KEEP_LAYOUT_OPEN, .layout.which = which};
+	_cleanup_fd_ int fd = -1;
+	struct keep_reply rep;
+	int r;
+
+	if (digest)
+		req.layout.digest = *digest;
+	snprintf(req.layout.dir, sizeof(req.layout.dir), "%s", dir);
+	r = keep_call(en->keep, &req, &rep, &fd, 1, e);
+	if (r < 0)
+		return r;
+	if (fd < 0 || fstat(fd, ret_st) < 0 || !S_ISREG(ret_st->st_mode))
+		return err_set(e, -EINVAL, "oci:%.200s: not a file", dir);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+int layout_blob_open(struct engine *en, const char *dir, const struct digest *digest, uint64_t size,
+		     int *ret_fd, struct err *e)
+{
+	_cleanup_fd_ int fd = -1;
+	char text[DIGEST_TEXT];
+	struct stat st;
+	int r;
+
+	r = layout_open(en, dir, KEEP_LAYOUT_BLOB, digest, &fd, &st, e);
+	if (r < 0)
+		return r;
+	if ((uint64_t)st.st_size != size)
+		return err_set(e, -EBADMSG,
+			       "oci:%.200s: blob %s has %" PRIu64 " bytes where its manifest "
+			       "says %" PRIu64,
+			       dir, digest_text(digest, text), (uint64_t)st.st_size, size);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+static int layout_read(struct resolver *v, enum keep_layout_file which, struct buf *out,
+		       struct err *e)
+{
+	_cleanup_fd_ int fd = -1;
+	struct stat st;
+	int r;
+
+	r = layout_open(v->en, v->rs->ref.dir, which, NULL, &fd, &st, e);
+	if (r < 0)
+		return r;
+	r = fd_read_all(fd, out);
+	return r < 0 ? err_errno(e, r, "oci:%.200s", v->rs->ref.dir) : 0;
+}
+
+/*
+ * The layout's entry for the wanted name. Of `oci-layout` only its presence and the one word that
+ * makes it one are looked at: parsing is for the fetcher, and there is nothing else in it.
+ */
+static int layout_find(struct resolver *v, struct descriptor *ret, struct err *e)
+{
+	static const char word[] = "imageLayoutVersion";
+	_cleanup_buf_ struct buf version, index;
+	int r;
+
+	buf_init(&version, 4096);
+	buf_init(&index, LIMIT_MANIFEST);
+	if (v->rs->ref.dir[0] != '/')
+		return err_set(e, -EINVAL, "oci:%.200s: the directory must be absolute",
+			       v->rs->ref.dir);
+	r = layout_read(v, KEEP_LAYOUT_VERSION, &version, e);
+	if (r < 0)
+		return r;
+	if (!version.len || !memmem(version.data, version.len, word, strlen(word)))
+		return err_set(e, -EINVAL, "oci:%.200s: not an OCI image layout", v->rs->ref.dir);
+	r = layout_read(v, KEEP_LAYOUT_INDEX, &index, e);
+	if (r < 0)
+		return r;
+	job_begin(v, FETCH_PARSE_LAYOUT, v->what);
+	snprintf(v->job->reference, sizeof(v->job->reference), "%s", v->rs->ref.tag);
+	return parse(v, &index, ret, sizeof(*ret), e);
+}
+
+/* --- documents by digest --- */
+
+static int read_local(struct resolver *v, const struct descriptor *d, struct buf *out,
+		      struct err *e)
+{
+	_cleanup_fd_ int fd = -1;
+	int r;
+
+	r = layout_blob_open(v->en, v->rs->ref.dir, &d->digest, d->size, &fd, e);
+	if (r < 0)
+		return r;
+	r = fd_read_all(fd, out);
+	return r < 0 ? err_errno(e, r, "oci:%.200s", v->rs->ref.dir) : 0;
+}
+
+/* From the registry: a manifest by @reference, or (NULL) the blob of @d. */
+static int read_remote(struct resolver *v, const char *reference, const struct descriptor *d,
+		       struct document *doc, struct err *e)
+{
+	struct fetch_note note;
+	int r;
+
+	job_begin(v, reference ? FETCH_MANIFEST : FETCH_BLOB, v->what);
+	if (reference)
+		snprintf(v->job->reference, sizeof(v->job->reference), "%s", reference);
+	if (d) {
+		v->job->source.blob = d->digest;
+		v->job->source.blob_size = d->size;
+	}
+	r = job_run(v, &doc->bytes, &note, e);
+	if (r == 0)
+		memcpy(doc->content_type, note.content_type, sizeof(doc->content_type));
+	return r;
+}
+
+/* Whatever brought the bytes: they are what was asked for, or an error. */
+static int check_digest(struct document *doc, const struct descriptor *want, const char *what,
+			struct err *e)
+{
+	char text[DIGEST_TEXT], got[DIGEST_TEXT];
+
+	if (digest_of(doc->bytes.data, doc->bytes.len, &doc->digest) < 0)
+		return err_errno(e, -ENOMEM, "%s", what);
+	if (!want || digest_equal(&doc->digest, &want->digest))
+		return 0;
+	return err_set(e, -EBADMSG, "%s: wrong digest: %s was asked for, the bytes have %s", what,
+		       digest_text(&want->digest, text), digest_text(&doc->digest, got));
+}
+
+/* A manifest or index by descriptor, or (NULL) by the reference that the user gave. */
+static int get_manifest(struct resolver *v, const struct descriptor *d, struct document *doc,
+			struct err *e)
+{
+	const struct ref *ref = &v->rs->ref;
+	char text[DIGEST_TEXT];
+	int r;
+
+	if (d && d->size > LIMIT_MANIFEST)
+		return err_set(e, -EFBIG, "%s: manifest %s claims %" PRIu64 " bytes", v->what,
+			       digest_text(&d->digest, text), d->size);
+	if (ref->kind == REF_LAYOUT)
+		r = read_local(v, d, &doc->bytes, e);
+	else
+		r = read_remote(v, d ? digest_text(&d->digest, text) : ref->tag, NULL, doc, e);
+	return r < 0 ? r : check_digest(doc, d, v->what, e);
+}
+
+/* Follows indexes down to the image manifest. */
+static int find_manifest(struct resolver *v, struct document *doc, struct manifest_doc *ret,
+			 struct err *e)
+{
+	struct descriptor d = {.digest = v->rs->ref.digest};
+	bool by_digest = v->rs->ref.has_digest;
+	int r = 0;
+
+	if (v->rs->ref.kind == REF_LAYOUT) {
+		r = layout_find(v, &d, e);
+		by_digest = true;
+	}
+	for (int depth = 0; r == 0 && depth <= LIMIT_INDEX_NESTING; depth++) {
+		buf_clear(&doc->bytes);
+		r = get_manifest(v, by_digest ? &d : NULL, doc, e);
+		if (r < 0)
+			return r;
+		job_begin(v, FETCH_PARSE_MANIFEST, v->what);
+		memcpy(v->job->content_type, doc->content_type, sizeof(doc->content_type));
+		r = parse(v, &doc->bytes, ret, sizeof(*ret), e);
+		if (r < 0 || ret->media == MEDIA_MANIFEST)
+			return r;
+		if (ret->media != MEDIA_INDEX)
+			return err_set(e, -EPROTO, "%s: the fetcher broke the protocol", v->what);
+		d = ret->chosen;
+		by_digest = true;
+	}
+	return r < 0 ? r
+		     : err_set(e, -ELOOP, "%s: more than %d indexes inside each other", v->what,
+			       LIMIT_INDEX_NESTING);
+}
+
+/* --- what came out of the fetcher --- */
+
+static bool is_layer(enum media m)
+{
+	return m == MEDIA_LAYER_TAR || m == MEDIA_LAYER_GZIP || m == MEDIA_LAYER_ZSTD;
+}
+
+static int check_manifest(const struct manifest *m, const char *what, struct err *e)
+{
+	if (m->nlayers > LIMIT_LAYERS || m->config.size > LIMIT_CONFIG)
+		return err_set(e, -EPROTO, "%s: the manifest breaks a limit", what);
+	if (m->nlayers == 0)
+		return err_set(e, -EINVAL, "%s: has no layers, so there is nothing to run", what);
+	for (uint32_t i = 0; i < m->nlayers; i++) {
+		if (!is_layer(m->layers[i].media))
+			return err_set(e, -EINVAL, "%s: layer %u is of a type we do not read", what,
+				       i + 1);
+		if (m->layers[i].size == 0 || m->layers[i].size > LIMIT_TAR_SIZE)
+			return err_set(e, -EINVAL, "%s: layer %u claims %" PRIu64 " bytes", what,
+				       i + 1, m->layers[i].size);
+	}
+	return 0;
+}
+
+static int find_config(struct resolver *v, struct document *doc, struct err *e)
+{
+	const struct descriptor *d = &v->rs->manifest.config;
+	struct diff_ids *ids = &v->rs->diff_ids;
+	int r;
+
+	if (v->rs->ref.kind == REF_LAYOUT)
+		r = read_local(v, d, &doc->bytes, e);
+	else
+		r = read_remote(v, NULL, d, doc, e);
+	if (r == 0)
+		r = check_digest(doc, d, v->what, e);
+	if (r < 0)
+		return err_wrap(e, r, "config");
+	job_begin(v, FETCH_PARSE_CONFIG, v->what);
+	r = parse(v, &doc->bytes, ids, sizeof(*ids), e);
+	if (r < 0)
+		return r;
+	if (ids->n > LIMIT_LAYERS || ids->n != v->rs->manifest.nlayers)
+		return err_set(e, -EINVAL, "%s: the manifest has %u layers, the config %u", v->what,
+			       v->rs->manifest.nlayers, ids->n);
+	return 0;
+}
+
+/* --- all of it --- */
+
+static int run(struct resolver *v, struct manifest_doc *doc, struct document *manifest,
+	       struct document *config, struct err *e)
+{
+	struct resolved *rs = v->rs;
+	int r;
+
+	r = oneshot_new(v->en, &v->proc, e);
+	if (r == 0)
+		r = find_manifest(v, manifest, doc, e);
+	if (r == 0)
+		r = check_manifest(&doc->manifest, v->what, e);
+	if (r < 0)
+		return r;
+	rs->manifest = doc->manifest;
+	rs->manifest.config.media = MEDIA_CONFIG;
+	rs->digest = manifest->digest;
+	/* The word is looked for, not parsed: it only goes back out, in index.json. */
+	rs->docker = memmem(manifest->bytes.data, manifest->bytes.len, DOCKER_MANIFEST,
+			    strlen(DOCKER_MANIFEST)) != NULL;
+	return find_config(v, config, e);
+}
+
+/* One try, with one way to speak to the registry. */
+static int resolve_with(struct engine *en, const struct pull_request *rq, struct resolved *rs,
+			struct err *e)
+{
+	_cleanup_free_ struct manifest_doc *doc = calloc(1, sizeof(*doc));
+	_cleanup_free_ struct document *docs = calloc(2, sizeof(*docs));
+	struct resolver v = {.en = en, .rs = rs, .platform = rq->platform};
+	int r;
+
+	v.job = calloc(1, sizeof(*v.job));
+	if (!doc || !docs || !v.job) {
+		resolver_done(&v);
+		return err_errno(e, -ENOMEM, "%.200s", rq->src);
+	}
+	buf_init(&docs[0].bytes, LIMIT_MANIFEST);
+	buf_init(&docs[1].bytes, LIMIT_CONFIG);
+	snprintf(v.what, sizeof(v.what), "%.200s", rq->src);
+	r = run(&v, doc, &docs[0], &docs[1], e);
+	resolver_done(&v);
+	buf_free(&rs->manifest_bytes);
+	buf_free(&rs->config_bytes);
+	rs->manifest_bytes = docs[0].bytes;
+	rs->config_bytes = docs[1].bytes;
+	return r;
+}
+
+static void set_registry(const struct pull_request *rq, struct resolved *rs)
+{
+	struct registry_at *at = &rs->at;
+
+	if (rs->ref.kind != REF_REGISTRY)
+		return;
+	memcpy(at->host, rs->ref.host, sizeof(at->host));
+	memcpy(at->repo, rs->ref.repo, sizeof(at->repo));
+	at->plain_http = rs->ref.plain_http || !rq->tls_verify;
+	at->insecure_tls = !rq->tls_verify;
+	snprintf(at->user, sizeof(at->user), "%s", rq->user ? rq->user : "");
+	snprintf(at->secret, sizeof(at->secret), "%s", rq->secret ? rq->secret : "");
+}
+
+/* The registry was reached and said no: asking it by HTTPS would be told the same. */
+static bool final_answer(int r)
+{
+	return r == -ENOENT || r == -EACCES || r == -ENOMEM || r == -EBADMSG || r == -EINVAL;
+}
+
+int resolve_image(struct engine *en, const struct pull_request *rq, struct resolved **ret,
+		  struct err *e)
+{
+	_cleanup_(resolved_freep) struct resolved *rs = calloc(1, sizeof(*rs));
+	struct err other = ERR_INIT;
+	int r;
+
+	if (!rs)
+		return err_errno(e, -ENOMEM, "%.200s", rq->src);
+	r = ref_parse(rq->src, &rs->ref, e);
+	if (r < 0)
+		return r;
+	set_registry(rq, rs);
+	r = resolve_with(en, rq, rs, e);
+	if (r < 0 && rs->ref.kind == REF_REGISTRY && !rs->ref.plain_http && !rq->tls_verify &&
+	    !final_answer(r)) {
+		rs->at.plain_http = false;
+		if (resolve_with(en, rq, rs, &other) == 0)
+			r = 0;
+	}
+	if (r < 0)
+		return r;
+	*ret = take_ptr(rs);
+	return 0;
+}
