@@ -88,7 +88,7 @@ static int find_media(const struct json *doc, const char *content_type, const ch
 {
 	bool is_index = json_get(doc, "manifests") != NULL;
 	bool is_manifest = json_get(doc, "layers") || json_get(doc, "config");
-	const char *type;
+	const char *type = NULL;
 	enum media media;
 	int r;
 
