@@ -142,8 +142,8 @@ static void what_is_absent_or_null_is_empty(void **state)
 		"{}",
 		"{\"config\": null}",
 		"{\"config\": {}}",
-		"{\"config\": {\"Env\": null, \"Cmd\": null, \"Entrypoint\": null, \"User\": null,"
-		" \"WorkingDir\": null, \"StopSignal\": null}}",
+		("{\"config\": {\"Env\": null, \"Cmd\": null, \"Entrypoint\": null,"
+		 " \"User\": null, \"WorkingDir\": null, \"StopSignal\": null}}"),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
