@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -368,14 +367,6 @@ static int engine_start(struct engine *en, int keep_sock)
 	return r < 0 ? r : keep_send(en->keep, &hello);
 }
 
-static void engine_signals(void)
-{
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
-
-	for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
-		signal(ignored[i], SIG_IGN);
-}
-
 int engine_main(int keep_sock, struct slots *slots, const int group[2])
 {
 	static struct engine engine;
@@ -383,7 +374,6 @@ int engine_main(int keep_sock, struct slots *slots, const int group[2])
 	const int keep[] = { ENGINE_FD_KEEP, ENGINE_FD_CONTENT, ENGINE_FD_EXEC };
 	int r;
 
-	engine_signals();
 	en->slots = slots;
 	en->group[SLOT_CONTENT] = group[SLOT_CONTENT];
 	en->group[SLOT_EXEC] = group[SLOT_EXEC];

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "plugin/fault/fault.h"
 #include "plugin/fault/slots.h"
 #include "plugin/keep.h"
 

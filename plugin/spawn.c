@@ -78,14 +78,17 @@ static int fixed_fds(const int *fds, int n)
 	return close_range(3 + (unsigned)n, ~0u, 0) < 0 ? -errno : 0;
 }
 
-static void default_signals(void)
+/* Signals of a terminal or a service manager are the guardian's business alone. */
+static void child_signals(void)
 {
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
 	sigset_t none;
 
 	sigemptyset(&none);
 	for (int sig = 1; sig < SIGRTMIN; sig++)
 		signal(sig, SIG_DFL);
-	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
+		signal(ignored[i], SIG_IGN);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
@@ -144,7 +147,7 @@ static void anchor_child(const struct birth *b)
 	struct err e = ERR_INIT;
 	int r;
 
-	default_signals();
+	child_signals();
 	log_init("tarnd[anchor]", (enum log_level)b->slots->settings.log_level);
 	r = fixed_fds(fds, ARRAY_LEN(fds));
 	if (r == 0)
@@ -217,7 +220,7 @@ static void fetcher_child(const struct birth *b, int sock, int buffer)
 	void *mem;
 	int fds[2], r;
 
-	default_signals();
+	child_signals();
 	log_init("tarnd[fetcher]", (enum log_level)b->slots->settings.log_level);
 	buf_init(&ca, CA_MAX);
 	read_ca_bundle(&ca);
