@@ -76,6 +76,7 @@ struct span_queue {
 struct layer_source {
 	struct fetch_source at;   /* (const) */
 	char dir[LIMIT_PATH];     /* local: the layout's directory (const) */
+	void *map_bytes;          /* owned; what `map` borrows from (const) */
 	struct blobmap *map;      /* owned; the map of this blob (const) */
 	bool opened;              /* local: fd is the blob, owned */
 	bool opening;             /* local: a worker asks the keeper for it */
@@ -108,6 +109,7 @@ struct layer {
 	uint32_t sync_failures;         /* counts those that failed */
 	bool syncing;                   /* one is running in a worker */
 	bool sync_again;                /* another one is wanted as soon as that one is done */
+	struct flight *flight;          /* borrowed; once something was written; flight's own */
 	struct loop_timer *sync_timer;  /* owned by the loop; flight's own */
 	struct sync_waiter *sync_waiters; /* owned; flight's own */
 	struct span_queue queue[SPAN_QUEUES]; /* flight's own */
@@ -118,6 +120,7 @@ struct layer {
 	uint32_t exec_marked;           /* KEEP_MARK_* now on */
 	bool evicting;                  /* an eviction task works on it */
 	bool quarantined;
+	bool unmounting;                /* the keeper was asked to unmount it, and could not yet */
 	uint64_t last_sequential;       /* read-ahead: where the next sequential fault would begin */
 	struct layer *next;             /* list of all */
 };
