@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "oci/base/buf.h"
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/json.h"
+#include "plugin/ctl/proc.h"
+#include "plugin/ctl/proto.h"
+#include "plugin/ctl/target.h"
+#include "plugin/ctl/verbs.h"
+#include "plugin/engine.h"
+#include "plugin/fill/flight.h"
+#include "plugin/loop.h"
+#include "plugin/store/layer.h"
+
+#define FETCHERS_MAX 320 /* more than the pool can have */
+
+/* --- the daemon --- */
+
+/* What the loop knows, by value. */
+struct daemon {
+	struct engine *en;
+	struct engine_counters count;
+	uint64_t p50, p99, max, started_ns;
+	uint32_t restarts, nfetchers;
+	int32_t fetchers[FETCHERS_MAX];
+};
+
+static int look_at_daemon(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	d->count = d->en->count;
+	d->started_ns = d->en->started_ns;
+	d->restarts = d->en->restarts;
+	d->nfetchers = flight_fetchers(d->en->flight, d->fetchers, FETCHERS_MAX);
+	flight_latency(d->en->flight, &d->p50, &d->p99, &d->max);
+	return 0;
+}
+
+static void put_counts(struct json_gen *g, const struct daemon *d)
+{
+	json_open_map(g, "events");
+	json_put_int(g, "pre_access", (int64_t)d->count.pre_access);
+	json_put_int(g, "open_exec", (int64_t)d->count.open_exec);
+	json_put_int(g, "denied_busy", (int64_t)d->count.denied_busy);
+	json_put_int(g, "hits", (int64_t)d->count.hits);
+	json_put_int(g, "misses", (int64_t)d->count.misses);
+	json_put_int(g, "failed", (int64_t)d->count.failed);
+	json_close_map(g);
+	json_open_map(g, "bytes");
+	json_put_int(g, "fetched", (int64_t)d->count.fetched);
+	json_put_int(g, "filled", (int64_t)d->count.filled);
+	json_put_int(g, "evicted", (int64_t)d->count.evicted);
+	json_close_map(g);
+	json_open_map(g, "fill_latency_us");
+	json_put_int(g, "p50", (int64_t)d->p50);
+	json_put_int(g, "p99", (int64_t)d->p99);
+	json_put_int(g, "max", (int64_t)d->max);
+	json_close_map(g);
+}
+
+static void put_daemon(struct json_gen *g, const struct daemon *d, struct slots *s)
+{
+	int32_t guardian = atomic_load(&s->guardian_pid);
+	uint64_t uptime;
+
+	/* The engine may have been replaced; the guardian is there from the start. */
+	if (proc_age_s(guardian, &uptime) < 0)
+		uptime = (clock_ns() - d->started_ns) / 1000000000u;
+	json_open_map(g, "daemon");
+	json_put_str(g, "version", TARN_VERSION);
+	json_put_int(g, "guardian_pid", guardian);
+	json_put_int(g, "keeper_pid", atomic_load(&s->keeper_pid));
+	json_put_int(g, "anchor_pid", atomic_load(&s->anchor_pid));
+	json_put_int(g, "engine_pid", atomic_load(&s->engine_pid));
+	json_open_array(g, "fetcher_pids");
+	for (uint32_t i = 0; i < d->nfetchers; i++)
+		json_put_int(g, NULL, d->fetchers[i]);
+	json_close_array(g);
+	json_put_int(g, "uptime_s", (int64_t)uptime);
+	json_put_int(g, "engine_restarts", d->restarts);
+	put_counts(g, d);
+	json_close_map(g);
+}
+
+/* --- rows of one object under one key --- */
+
+struct row {
+	struct buf text;    /* owned */
+	struct json_gen *g; /* owned; the inner map is open */
+};
+
+static int row_open(struct row *row, const char *kind)
+{
+	buf_init(&row->text, LIMIT_CTL_MESSAGE);
+	row->g = json_gen_new(&row->text, false);
+	if (!row->g)
+		return -ENOMEM;
+	json_open_map(row->g, NULL);
+	json_open_map(row->g, kind);
+	return 0;
+}
+
+static int row_send(struct row *row, struct ctl_task *t)
+{
+	int r;
+
+	json_close_map(row->g);
+	json_close_map(row->g);
+	r = ctl_send_row(t, &row->text);
+	row->g = json_gen_free(row->g);
+	buf_free(&row->text);
+	return r;
+}
+
+/* --- containers --- */
+
+struct containers {
+	struct engine *en;
+	struct attachment *v; /* owned; copies, of which the layers are not looked at */
+	size_t n;
+};
+
+static int copy_containers(void *ctx)
+{
+	struct containers *c = ctx;
+
+	for (const struct attachment *a = c->en->attachments; a; a = a->next)
+		c->n++;
+	c->v = calloc(c->n ? c->n : 1, sizeof(*c->v));
+	if (!c->v)
+		return -ENOMEM;
+	c->n = 0;
+	for (const struct attachment *a = c->en->attachments; a; a = a->next)
+		c->v[c->n++] = *a;
+	return 0;
+}
+
+static const char *attach_word(uint32_t kind)
+{
+	switch (kind) {
+	case ATTACH_MOUNT:
+		return "mount";
+	case ATTACH_RUNTIME:
+		return "runtime";
+	case ATTACH_GRAFT:
+		return "graft";
+	case ATTACH_OVERMOUNT:
+		return "overmount";
+	default:
+		return NULL;
+	}
+}
+
+static int send_containers(struct ctl_task *t)
+{
+	struct containers c = {.en = t->en};
+	_cleanup_free_ struct attachment *owned = NULL;
+	char text[DIGEST_TEXT];
+	struct row row;
+	int r = loop_call(t->en->loop, copy_containers, &c);
+
+	owned = c.v;
+	for (size_t i = 0; r == 0 && i < c.n; i++) {
+		r = row_open(&row, "container");
+		if (r < 0)
+			break;
+		json_put_str(row.g, "id", c.v[i].id);
+		json_put_str(row.g, "image", digest_text(&c.v[i].image, text));
+		json_put_int(row.g, "pid", c.v[i].pid);
+		json_put_str(row.g, "attach", attach_word(c.v[i].kind));
+		r = row_send(&row, t);
+	}
+	return r;
+}
+
+/* --- who waits for what --- */
+
+struct waiter {
+	int32_t pid;
+	uint32_t group;
+	uint64_t off, count, since_ns;
+	uint32_t waited_ms;
+	bool known;              /* the layer is */
+	struct digest diff_id;
+	char source[LIMIT_NAME]; /* the first that is asked */
+};
+
+struct waiters {
+	struct engine *en;
+	struct waiter *v; /* owned */
+	size_t n;
+};
+
+static void first_source(const struct layer *l, char out[LIMIT_NAME])
+{
+	out[0] = '\0';
+	for (uint32_t i = 0; i < l->nsources; i++) {
+		const struct layer_source *s = &l->sources[i];
+
+		if (s->bad)
+			continue;
+		if (s->at.local)
+			snprintf(out, LIMIT_NAME, "oci:%.200s", s->dir);
+		else
+			snprintf(out, LIMIT_NAME, "%.120s/%.120s", s->at.at.host, s->at.at.repo);
+		return;
+	}
+}
+
+static void copy_waiter(struct engine *en, const struct slot *s, struct waiter *w)
+{
+	const struct layer *l = s->group == SLOT_CONTENT ?
+					engine_layer_by_tar(en, s->dev, s->ino) :
+					engine_layer_by_fs(en, s->dev);
+
+	*w = (struct waiter){.pid = s->pid, .group = s->group, .off = s->off, .count = s->count,
+			     .since_ns = s->since_ns, .known = l != NULL,
+			     .waited_ms = atomic_load(&s->waited_ms)};
+	if (l) {
+		w->diff_id = l->diff_id;
+		first_source(l, w->source);
+	}
+}
+
+static int copy_waiters(void *ctx)
+{
+	struct waiters *c = ctx;
+	struct slots *t = c->en->slots;
+
+	for (uint32_t i = 0; i < t->count; i++)
+		c->n += atomic_load(&t->s[i].state) == SLOT_WAITING;
+	c->v = calloc(c->n ? c->n : 1, sizeof(*c->v));
+	if (!c->v)
+		return -ENOMEM;
+	c->n = 0;
+	/* Only this thread makes slots wait: there can not be more of them now. */
+	for (uint32_t i = 0; i < t->count; i++)
+		if (atomic_load(&t->s[i].state) == SLOT_WAITING)
+			copy_waiter(c->en, &t->s[i], &c->v[c->n++]);
+	return 0;
+}
+
+static int send_waiter(struct ctl_task *t, const struct waiter *w)
+{
+	char text[DIGEST_TEXT], comm[PROC_COMM], container[PROC_CONTAINER];
+	struct row row;
+	int r = row_open(&row, "waiting");
+
+	if (r < 0)
+		return r;
+	proc_comm(w->pid, comm);
+	proc_container(w->pid, container);
+	json_put_int(row.g, "pid", w->pid);
+	json_put_str(row.g, "comm", comm[0] ? comm : NULL);
+	json_put_str(row.g, "container", container[0] ? container : NULL);
+	json_put_str(row.g, "layer", w->known ? digest_text(&w->diff_id, text) : NULL);
+	json_put_str(row.g, "what", w->group == SLOT_CONTENT ? "read" : "open");
+	json_put_int(row.g, "offset", (int64_t)w->off);
+	json_put_int(row.g, "count", (int64_t)w->count);
+	json_put_int(row.g, "since_ms", (int64_t)((clock_ns() - w->since_ns) / 1000000));
+	json_put_int(row.g, "deadline_used_ms", w->waited_ms);
+	json_put_str(row.g, "source", w->source[0] ? w->source : NULL);
+	return row_send(&row, t);
+}
+
+static int send_waiters(struct ctl_task *t)
+{
+	struct waiters c = {.en = t->en};
+	_cleanup_free_ struct waiter *owned = NULL;
+	int r = loop_call(t->en->loop, copy_waiters, &c);
+
+	owned = c.v;
+	for (size_t i = 0; r == 0 && i < c.n; i++)
+		r = send_waiter(t, &c.v[i]);
+	return r;
+}
+
+int verb_status(struct ctl_task *t, struct json_gen *done, struct err *e)
+{
+	_cleanup_places_ struct places ps = {.v = NULL};
+	struct daemon d = {.en = t->en};
+	int r = places_all(t->en, &ps, e);
+
+	if (r == 0)
+		r = places_send(t, &ps, "layer", e);
+	if (r < 0)
+		return r;
+	r = send_containers(t);
+	if (r == 0 && json_bool(json_get(t->args, "waiting"), false))
+		r = send_waiters(t);
+	if (r < 0)
+		return err_errno(e, r, "status");
+	loop_call(t->en->loop, look_at_daemon, &d);
+	put_daemon(done, &d, t->en->slots);
+	return 0;
+}
