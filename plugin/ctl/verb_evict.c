@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "oci/base/buf.h"
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/json.h"
+#include "plugin/ctl/proto.h"
+#include "plugin/ctl/target.h"
+#include "plugin/ctl/verbs.h"
+#include "plugin/engine.h"
+#include "plugin/loop.h"
+#include "plugin/store/evict.h"
+
+static bool cancelled(void *ctx)
+{
+	return ctl_cancelled(ctx);
+}
+
+static int send_layer(struct ctl_task *t, const struct place *p, const struct evicted *ev)
+{
+	char text[DIGEST_TEXT];
+	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
+	_cleanup_buf_ struct buf row;
+
+	buf_init(&row, LIMIT_CTL_MESSAGE);
+	g = json_gen_new(&row, false);
+	json_open_map(g, NULL);
+	json_put_str(g, "diff_id", digest_text(&p->diff_id, text));
+	json_put_int(g, "freed", (int64_t)ev->freed);
+	json_put_int(g, "kept_in_use", (int64_t)ev->kept_in_use);
+	json_close_map(g);
+	return row.failed ? row.failed : ctl_send_row(t, &row);
+}
+
+static int read_want(const struct ctl_task *t, struct evict_want *ret, struct err *e)
+{
+	int64_t free_bytes = -1, cold_ms = 0;
+
+	json_get_int(t->args, "free", &free_bytes);
+	json_get_int(t->args, "cold_for_ms", &cold_ms);
+	if (cold_ms < 0)
+		return err_set(e, CTL_USAGE, "evict: a negative time");
+	ret->deny = true;
+	ret->wait = json_bool(json_get(t->args, "wait"), false);
+	ret->free = free_bytes < 0 ? UINT64_MAX : (uint64_t)free_bytes;
+	ret->cold_ns = (uint64_t)cold_ms * 1000000;
+	return 0;
+}
+
+struct count {
+	struct engine *en;
+	uint64_t bytes;
+};
+
+static int count_evicted(void *ctx)
+{
+	struct count *c = ctx;
+
+	c->en->count.evicted += c->bytes;
+	return 0;
+}
+
+int verb_evict(struct ctl_task *t, struct json_gen *done, struct err *e)
+{
+	bool all = json_bool(json_get(t->args, "all"), false);
+	const char *what = all ? NULL : arg_str(t, "what", e);
+	struct evict_want want = { .cancelled = cancelled, .ctx = t };
+	_cleanup_places_ struct places ps = { .v = NULL };
+	struct evicted sum = { 0 };
+	int r;
+
+	if (!all && !what)
+		return CTL_USAGE;
+	r = read_want(t, &want, e);
+	if (r == 0)
+		r = all ? places_all(t->en, &ps, e) : places_find(t->en, what, &ps, e);
+	for (size_t i = 0; r == 0 && i < ps.n && want.free > 0; i++) {
+		struct count c = { .en = t->en };
+		struct evicted ev;
+
+		r = evict_layer(t->en, &ps.v[i].diff_id, &ps.v[i].scope, &want, &ev, e);
+		c.bytes = ev.freed;
+		loop_call(t->en->loop, count_evicted, &c);
+		sum.freed += ev.freed;
+		sum.kept_in_use += ev.kept_in_use;
+		if (want.free != UINT64_MAX)
+			want.free -= ev.freed < want.free ? ev.freed : want.free;
+		if (r == 0)
+			r = send_layer(t, &ps.v[i], &ev);
+	}
+	if (r < 0)
+		return r;
+	json_put_int(done, "freed", (int64_t)sum.freed);
+	json_put_int(done, "kept_in_use", (int64_t)sum.kept_in_use);
+	return 0;
+}
