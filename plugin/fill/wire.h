@@ -2,6 +2,7 @@
 #ifndef PLUGIN_FILL_WIRE_H
 #define PLUGIN_FILL_WIRE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "oci/codec/codec.h"
@@ -18,15 +19,16 @@
  * One job at a time. The engine sends FETCH_JOB (with the blob's fd when the source is local, and
  * for FETCH_INDEX two memfds for the results); the fetcher answers with any number of FETCH_SPAN
  * or FETCH_BYTES and ends with FETCH_DONE or FETCH_FAIL. A slot of the buffer belongs to the
- * fetcher until FETCH_SPAN names it and to the engine until FETCH_ACK gives it back. When the
- * socket closes the fetcher exits.
+ * fetcher until FETCH_SPAN or FETCH_BYTES names it and to the engine until FETCH_ACK gives it back,
+ * which may be during a later job. Spans come in order, each exactly once, none left out. When
+ * the socket closes the fetcher exits.
  */
 #define FETCH_SLOTS       4u
 #define FETCH_BUFFER_SIZE ((size_t)FETCH_SLOTS * LIMIT_SPAN_MAX)
 
 enum fetch_kind {
 	FETCH_SPANS = 1, /* decode spans [first_span, +nspans) */
-	FETCH_INDEX,     /* decode everything; TOC to fds[0 or 1], map to the next one */
+	FETCH_INDEX,     /* decode everything: FETCH_SPANs; TOC to the last fd but one, map to the last */
 	FETCH_MANIFEST,  /* registry manifest by `reference` → slot 0: bytes; content type, digest */
 	FETCH_BLOB,      /* small blob by digest (config) → slot 0: bytes */
 	FETCH_PARSE_LAYOUT,   /* slot 0 holds index.json → struct descriptor in slot 1 */
@@ -83,6 +85,7 @@ struct fetch_note {
 	uint32_t id;
 	uint32_t slot, span, len;
 	int32_t code;                  /* FETCH_FAIL: negative errno */
+	uint32_t retry_after_s;        /* FETCH_FAIL: what the registry asked for; 0 = nothing */
 	uint64_t received;             /* compressed bytes taken from the source so far */
 	uint64_t tar_size, nentries;   /* FETCH_DONE of an INDEX */
 	struct digest digest;          /* FETCH_BYTES of a MANIFEST: what the transport says it is */

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "oci/base/err.h"
+#include "plugin/engine.h"
+#include "plugin/fault/fault.h"
+#include "plugin/fill/flight_impl.h"
+#include "plugin/log.h"
+#include "plugin/loop.h"
+
+/* A span that has killed so many fetchers is not tried from that source again. */
+#define DEATHS_MAX 3
+/* Demand past its deadline is looked for so often while its sources are in trouble. */
+#define EXPIRE_EVERY_MS 500u
+
+static bool expired(const struct flight *f, const struct span *s)
+{
+	return clock_ms() - s->wanted_ms >= f->en->slots->settings.deadline_ms;
+}
+
+/* --- the end of a span's way, without it --- */
+
+void span_give_up(struct flight *f, struct layer *l, uint32_t span, int err)
+{
+	struct span *s = &l->spans[span];
+	bool demand = s->prio == PRIO_DEMAND;
+
+	s->refused = 0;
+	span_set(l, span, SPAN_ABSENT);
+	if (demand)
+		fault_deny(f->en, l, span, span, err);
+}
+
+/* No source has it, or none had it in time. */
+static void no_source(struct flight *f, struct layer *l, uint32_t span, const char *why)
+{
+	const struct layer_source *s = NULL;
+	char name[LAYER_NAME], where[LIMIT_PATH];
+
+	for (uint32_t i = 0; i < l->nsources; i++)
+		if (!s || l->sources[i].last_error[0])
+			s = &l->sources[i];
+	if (l->spans[span].prio == PRIO_DEMAND && s)
+		log_error("%s span %" PRIu32 ": %s; %s: %s", layer_name(l, name), span, why,
+			  source_name(s, where, sizeof(where)), s->last_error);
+	else if (l->spans[span].prio == PRIO_DEMAND)
+		log_error("%s span %" PRIu32 ": it has no source", layer_name(l, name), span);
+	span_give_up(f, l, span, EIO);
+}
+
+void span_again(struct flight *f, struct layer *l, uint32_t span)
+{
+	struct span *s = &l->spans[span];
+
+	if (s->prio != PRIO_DEMAND) {
+		s->refused = 0;
+		span_set(l, span, SPAN_ABSENT);
+	} else if (expired(f, s)) {
+		no_source(f, l, span, "not had before the deadline");
+	} else {
+		queue_put(f, l, span, true);
+	}
+}
+
+/* Reads go on as long as readers do: each of them renews wanted_ms. */
+static void expire_waiting(struct flight *f)
+{
+	struct layer *l = f->ring[PRIO_DEMAND];
+	uint64_t now = clock_ms();
+
+	if (now - f->expired_ms < EXPIRE_EVERY_MS)
+		return;
+	f->expired_ms = now;
+	for (uint32_t n = f->nring[PRIO_DEMAND]; n > 0; n--) {
+		struct layer *after = l->queue[PRIO_DEMAND].next;
+		uint32_t at = l->queue[PRIO_DEMAND].head;
+
+		while (at) {
+			uint32_t span = at - 1;
+
+			at = l->spans[span].next;
+			if (!expired(f, &l->spans[span]))
+				continue;
+			queue_drop(f, l, span);
+			no_source(f, l, span, "not had before the deadline");
+		}
+		l = after;
+	}
+}
+
+/* --- a run that failed --- */
+
+enum blame {
+	BLAME_SOON,   /* may pass: the source is left alone for a moment */
+	BLAME_SPAN,   /* this source can not give this span */
+	BLAME_BLOB,   /* this source has not got the blob */
+	BLAME_SOURCE, /* this source gives wrong bytes */
+};
+
+static enum blame blame_of(int code)
+{
+	switch (code) {
+	case -EBADMSG:
+		return BLAME_SOURCE;
+	case -ENOENT:
+	case -EACCES:
+		return BLAME_BLOB;
+	case -ENODATA:
+	case -EINVAL:
+	case -EFBIG:
+		return BLAME_SPAN;
+	default:
+		return BLAME_SOON;
+	}
+}
+
+/* The fetcher died: over the span it owed next, as far as anybody can tell. */
+static void blame_death(struct run *run)
+{
+	struct layer *l = run->layer;
+	struct span *s = &l->spans[run->next];
+	char name[LAYER_NAME];
+
+	snprintf(l->sources[run->source].last_error, sizeof(l->sources[run->source].last_error),
+		 "a fetcher died over span %" PRIu32, run->next);
+	if (++s->deaths < DEATHS_MAX)
+		return;
+	s->deaths = 0;
+	s->poison |= source_bit(run->source);
+	log_error("%s span %" PRIu32 ": %d fetchers died over it; this source is failed for it",
+		  layer_name(l, name), run->next, DEATHS_MAX);
+}
+
+static void blame(struct flight *f, struct run *run, int code, const char *text,
+		  uint32_t retry_after_s)
+{
+	struct layer *l = run->layer;
+	enum blame b = blame_of(code);
+
+	if (code == 0) {
+		blame_death(run);
+		return;
+	}
+	if (b == BLAME_SOURCE)
+		source_bad(f, l, run->source, run->next, text);
+	else
+		source_failed(f, l, run->source, text, retry_after_s);
+	for (uint32_t i = run->next; i < run->end; i++)
+		if (l->spans[i].stage == STAGE_RUN &&
+		    (b == BLAME_BLOB || (b == BLAME_SPAN && i == run->next)))
+			l->spans[i].refused |= source_bit(run->source);
+}
+
+void run_end(struct flight *f, struct run *run)
+{
+	struct layer *l = run->layer;
+
+	run->layer = NULL;
+	flight_let_go(f, l);
+	flight_kick(f);
+}
+
+void run_failed(struct flight *f, struct run *run, int code, const char *text,
+		uint32_t retry_after_s)
+{
+	struct layer *l = run->layer;
+
+	if (run->next < run->end)
+		blame(f, run, code, text, retry_after_s);
+	/* Backwards, as each goes to the front of its queue. */
+	for (uint32_t i = run->end; i > run->next; i--) {
+		struct span *s = &l->spans[i - 1];
+
+		if (s->state == SPAN_QUEUED && s->stage == STAGE_RUN)
+			span_again(f, l, i - 1);
+	}
+	run_end(f, run);
+}
+
+/* --- a run begins --- */
+
+static enum plan_span look(const void *ctx, uint32_t span)
+{
+	const struct span *s = &((const struct layer *)ctx)->spans[span];
+
+	if (s->poison || s->refused)
+		return PLAN_LEAVE;
+	if (s->state == SPAN_ABSENT)
+		return PLAN_ABSENT;
+	return s->state == SPAN_QUEUED && s->stage == STAGE_WAIT ? PLAN_WANTED : PLAN_LEAVE;
+}
+
+static void fill_job(struct flight *f, const struct layer *l, const struct layer_source *s,
+		     const struct plan_run *p)
+{
+	const struct settings *set = &f->en->slots->settings;
+	struct fetch_job *job = &f->job;
+	char hex[DIGEST_HEX + 1];
+
+	memset(job, 0, offsetof(struct fetch_job, from));
+	job->op = FETCH_SPANS;
+	job->id = ++f->last_id;
+	job->source = s->at;
+	snprintf(job->what, sizeof(job->what), "layer %s", digest_hex(&l->diff_id, hex));
+	job->codec = blobmap_codec(s->map);
+	job->span_size = l->index.span_size;
+	job->first_span = p->first;
+	job->nspans = p->n;
+	job->tar_size = l->index.tar_size;
+	job->in_start = p->in_start;
+	job->in_end = p->in_end;
+	job->stall_timeout_ms = set->stall_timeout_ms;
+	job->connect_timeout_ms = set->connect_timeout_ms;
+}
+
+/* The spans belong to the run: those that wait, and the absent ones that it passes. */
+static void mark_run(struct flight *f, struct layer *l, const struct plan_run *p)
+{
+	for (uint32_t i = p->first; i < p->first + p->n; i++) {
+		struct span *s = &l->spans[i];
+
+		if (s->state == SPAN_QUEUED && s->stage == STAGE_WAIT) {
+			queue_drop(f, l, i);
+		} else if (s->state == SPAN_ABSENT) {
+			span_set(l, i, SPAN_QUEUED);
+			s->prio = PRIO_FILL;
+		} else {
+			continue;
+		}
+		s->stage = STAGE_RUN;
+	}
+}
+
+/* False: nothing was started, but something changed; look again. */
+static bool run_start(struct flight *f, struct fetcher *fe, struct layer *l, uint32_t span,
+		      uint32_t source)
+{
+	struct layer_source *s = &l->sources[source];
+	enum prio prio = l->spans[span].prio;
+	uint32_t max = prio == PRIO_DEMAND ? PLAN_RUN_DEMAND : PLAN_RUN_FILL;
+	struct run run = {.layer = l, .source = source, .prio = prio};
+	struct plan_run p;
+
+	/* A span over which fetchers die is asked for alone, so that it takes no others along. */
+	plan_run(s->map, span, l->spans[span].deaths ? 1 : max, look, l, &p);
+	fill_job(f, l, s, &p);
+	if (blobmap_checkpoint(s->map, p.point, &f->job.from) < 0) {
+		source_bad(f, l, source, span, "its blob map is damaged");
+		return false;
+	}
+	run.first = run.next = p.first;
+	run.end = p.first + p.n;
+	run.id = f->job.id;
+	run.bytes = p.in_end - p.in_start;
+	if (!pool_start(f, fe, &run, s->at.local ? s->fd : -1))
+		return false;
+	l->inflight++;
+	mark_run(f, l, &p);
+	return true;
+}
+
+/* The first span of @l's queue that some source can be asked for; its waiters else. */
+static int layer_next(struct flight *f, struct layer *l, enum prio prio, uint32_t *ret_span)
+{
+	while (l->queue[prio].n > 0) {
+		uint32_t span = l->queue[prio].head - 1;
+		int source = source_pick(f, l, span);
+
+		if (source != SOURCE_NONE) {
+			*ret_span = span;
+			return source;
+		}
+		queue_drop(f, l, span);
+		no_source(f, l, span, "no source can give it");
+	}
+	return SOURCE_NONE;
+}
+
+/*
+ * Layers take turns. False when no layer has anything that can be asked for now; without a
+ * fetcher (NULL) all this does is to answer those whom no source can help.
+ */
+static bool start_one(struct flight *f, struct fetcher *fe, enum prio prio)
+{
+	struct layer *l = f->ring[prio];
+
+	for (uint32_t left = f->nring[prio]; left > 0; left--) {
+		struct layer *after = l->queue[prio].next;
+		uint32_t span;
+		int source = layer_next(f, l, prio, &span);
+
+		if (source >= 0 && fe) {
+			f->ring[prio] = after;
+			run_start(f, fe, l, span, (uint32_t)source);
+			return true;
+		}
+		l = after;
+	}
+	return false;
+}
+
+static void start_checks(struct flight *f)
+{
+	for (unsigned prio = 0; prio < PRIO_COUNT; prio++) {
+		unsigned q = PRIO_COUNT + prio;
+
+		while (f->ring[q] && f->checks < CHECKS_MAX) {
+			struct layer *l = f->ring[q];
+			uint32_t span = l->queue[q].head - 1;
+
+			f->ring[q] = l->queue[q].next;
+			queue_drop(f, l, span);
+			if (!span_work_check(f, l, span)) {
+				queue_put(f, l, span, true);
+				flight_wake_at(f, clock_ms() + EXPIRE_EVERY_MS);
+				return;
+			}
+		}
+	}
+}
+
+void flight_dispatch(struct flight *f)
+{
+	struct fetcher *fe;
+
+	if (f->closing)
+		return;
+	start_checks(f);
+	pool_watch(f);
+	expire_waiting(f);
+	for (enum prio prio = PRIO_DEMAND; prio < PRIO_COUNT; prio++) {
+		if (prio != PRIO_DEMAND && clock_ms() < f->full_until_ms) {
+			flight_wake_at(f, f->full_until_ms);
+			break;
+		}
+		do
+			fe = pool_idle(f, prio);
+		while ((fe || prio == PRIO_DEMAND) && start_one(f, fe, prio));
+	}
+	if (f->ring[PRIO_DEMAND])
+		flight_wake_at(f, clock_ms() + EXPIRE_EVERY_MS);
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGIN_FILL_FLIGHT_IMPL_H
+#define PLUGIN_FILL_FLIGHT_IMPL_H
+
+/*
+ * What the files behind flight.h share. Everything is the loop thread's, except what a struct work
+ * carries while a worker has it.
+ *
+ *	flight.c    the public face: want, forget, drain; the queues
+ *	dispatch.c  which span goes to which fetcher, from which source; what failed is queued again
+ *	source.c    which source is asked, backoff, descriptors of local blobs
+ *	pool.c      fetcher processes and what they say
+ *	span_work.c spans in workers: copy, digest, pwrite; reading back
+ *	sync.c      fdatasync, completeness, hits on DIRTY spans
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "plugin/fill/flight.h"
+#include "plugin/fill/plan.h"
+#include "plugin/fill/wire.h"
+#include "plugin/fill/worker.h"
+#include "plugin/store/layer.h"
+
+#define LATENCY_KEPT 4096
+#define HIT_CHUNK    (64u << 10) /* pages compared per pread */
+/* Reading back is all CPU: more than keeps every worker busy would only delay new demand. */
+#define CHECKS_MAX (2 * PRIO_COUNT)
+
+/* One job of a fetcher: spans [first, end) of a layer, of which [first, next) have come. */
+struct run {
+	struct layer *layer; /* borrowed, counted in layer->inflight; NULL = the fetcher is idle */
+	uint32_t source;     /* index of layer->sources */
+	uint32_t first, next, end;
+	uint32_t id;
+	enum prio prio;
+	uint64_t bytes;    /* of the blob that were asked for */
+	uint64_t received; /* of them, so the fetcher says */
+	uint64_t heard_ms; /* clock_ms() of its last word */
+};
+
+struct fetcher {
+	struct flight *flight; /* borrowed */
+	struct fetcher *next;  /* in the pool; not once it is dropped */
+	uint32_t refs;         /* the pool's, and one for each span a worker copies */
+	int32_t pid;
+	int sock;              /* owned, non-blocking; workers send their FETCH_ACKs on it */
+	const uint8_t *buffer; /* owned mapping of FETCH_BUFFER_SIZE, read only */
+	struct loop_io *io;    /* owned */
+	struct run run;
+};
+
+struct drain {
+	struct layer *layer; /* borrowed */
+	uint32_t failures;   /* layer->sync_failures when it began */
+	void (*done)(void *ctx, int result);
+	void *ctx;
+	struct drain *next;
+};
+
+struct flight {
+	struct engine *en;       /* borrowed */
+	struct workers *workers; /* owned */
+	int kick;                /* owned eventfd: dispatch at the end of this round */
+	struct loop_io *kick_io; /* owned */
+	bool kicked;
+	bool closing;
+	struct loop_timer *wake; /* owned by the loop */
+	uint64_t wake_ms;
+	struct fetcher *fetchers; /* owned, a reference each */
+	uint32_t nfetchers;
+	struct layer *ring[SPAN_QUEUES]; /* borrowed; the layer to look at first */
+	uint32_t nring[SPAN_QUEUES];     /* layers in it */
+	uint32_t checks;                 /* reading back now */
+	uint32_t last_id;
+	uint32_t seed;           /* of the jitter */
+	uint64_t expired_ms;     /* when the queues were last looked through for old demand */
+	uint64_t full_until_ms;  /* no space: nothing but demand until then */
+	struct drain *drains;    /* owned */
+	struct fetch_job job;    /* what run_start() fills */
+	uint8_t page[HIT_CHUNK]; /* what flight_hit_ok() reads */
+	uint32_t latency_us[LATENCY_KEPT];
+	uint64_t nlatency; /* ever added */
+};
+
+/* --- flight.c --- */
+/* The name of a layer in log lines: "layer <12 hex digits>". */
+#define LAYER_NAME 24
+const char *layer_name(const struct layer *l, char out[LAYER_NAME]);
+void flight_kick(struct flight *f);
+/* Makes sure that flight_dispatch() runs at clock_ms() @at or before. */
+void flight_wake_at(struct flight *f, uint64_t at_ms);
+void queue_put(struct flight *f, struct layer *l, uint32_t span, bool front);
+void queue_drop(struct flight *f, struct layer *l, uint32_t span);
+/* Takes back what `inflight` of a layer counted; finishes a drain that waited for it. */
+void flight_let_go(struct flight *f, struct layer *l);
+bool flight_draining(const struct flight *f, const struct layer *l);
+
+/* --- dispatch.c --- */
+void flight_dispatch(struct flight *f);
+/* @span, not in a queue, could not be had this time: again if a reader waits, else ABSENT. */
+void span_again(struct flight *f, struct layer *l, uint32_t span);
+/* @span, not in a queue, cannot be had: ABSENT, and who waits is denied with @err (> 0). */
+void span_give_up(struct flight *f, struct layer *l, uint32_t span, int err);
+/* The fetcher's job ended before its last span: @code as in FETCH_FAIL, or 0 when it died. */
+void run_failed(struct flight *f, struct run *run, int code, const char *text,
+		uint32_t retry_after_s);
+void run_end(struct flight *f, struct run *run);
+
+/* --- source.c --- */
+/* In span.refused and span.poison; a layer has at most LIMIT_SOURCES. */
+static inline uint32_t source_bit(uint32_t source)
+{
+	return 1u << source % 32;
+}
+enum { SOURCE_WAIT = -1, SOURCE_NONE = -2 };
+/* The source to ask for @span now; or SOURCE_WAIT (flight is woken when to look again). */
+int source_pick(struct flight *f, struct layer *l, uint32_t span);
+/* It failed in a way that may pass. */
+void source_failed(struct flight *f, struct layer *l, uint32_t source, const char *text,
+		   uint32_t retry_after_s);
+/* It gave wrong bytes. */
+void source_bad(struct flight *f, struct layer *l, uint32_t source, uint32_t span,
+		const char *text);
+void source_good(struct layer *l, uint32_t source);
+const char *source_name(const struct layer_source *s, char *out, size_t size);
+
+/* --- pool.c --- */
+/* An idle fetcher for a run of this priority, or NULL. */
+struct fetcher *pool_idle(struct flight *f, enum prio prio);
+/* Sends f->job with @fd (-1: none) and fills fetcher->run from @run. False: it was dropped. */
+bool pool_start(struct flight *f, struct fetcher *fe, const struct run *run, int fd);
+/* Fetchers that have been silent too long are dropped; the others' time is waited for. */
+void pool_watch(struct flight *f);
+/* Closes the socket, so that the process ends; its run has failed. */
+void pool_drop(struct flight *f, struct fetcher *fe, const char *why);
+void pool_drop_layer(struct flight *f, const struct layer *l);
+void fetcher_unref(struct fetcher *fe);
+
+/* --- span_work.c --- */
+/* The fetcher says that @slot holds @span: to a worker. */
+void span_work_write(struct flight *f, struct fetcher *fe, uint32_t slot, uint32_t span);
+/* CHECKING spans, to workers. False: no memory just now. */
+bool span_work_check(struct flight *f, struct layer *l, uint32_t span);
+/* May be sent by any thread while it holds a reference. */
+void fetcher_ack(struct fetcher *fe, uint32_t slot);
+
+/* --- sync.c --- */
+void sync_arm(struct flight *f, struct layer *l);
+void sync_start(struct flight *f, struct layer *l);
+
+#endif

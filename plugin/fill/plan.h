@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGIN_FILL_PLAN_H
+#define PLUGIN_FILL_PLAN_H
+
+#include <stdint.h>
+
+struct blobmap;
+
+/* Pure planning: what one fetcher should be asked for, and when to ask again. No state, no I/O. */
+
+/* How the planner sees a span. */
+enum plan_span {
+	PLAN_LEAVE,  /* there already, or on its way */
+	PLAN_ABSENT, /* not there, and nobody asked for it */
+	PLAN_WANTED, /* waits in a queue */
+};
+
+/* Spans in one job when each can be decoded on its own: a reader waits, or nobody does. */
+#define PLAN_RUN_DEMAND 4u
+#define PLAN_RUN_FILL   8u
+
+struct plan_run {
+	uint32_t first, n;         /* the spans that are decoded and delivered, in order */
+	uint32_t point;            /* where decoding starts */
+	uint64_t in_start, in_end; /* bytes of the blob */
+};
+
+/*
+ * The run for @span, which is wanted: the wanted spans right behind it are merged in, up to @max
+ * spans. When its point serves more spans than this one (a zstd frame larger than a span), the
+ * run covers them all from the first to the last that is not PLAN_LEAVE, however many they are:
+ * decoding any of them passes all before it, and doing that once is the only cheap way.
+ */
+void plan_run(const struct blobmap *m, uint32_t span, uint32_t max,
+	      enum plan_span (*look)(const void *ctx, uint32_t span), const void *ctx,
+	      struct plan_run *ret);
+
+/*
+ * How long to leave a source alone after @fails failures in a row (>= 1): 100 ms doubled each
+ * time, at most 2 s, of which the random half keeps hosts from asking in step.
+ */
+uint64_t plan_backoff_ms(uint32_t fails, uint32_t random);
+
+#endif

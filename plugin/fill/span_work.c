@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "oci/base/cleanup.h"
+#include "oci/base/digest.h"
+#include "oci/base/err.h"
+#include "oci/base/fd.h"
+#include "plugin/engine.h"
+#include "plugin/fault/fault.h"
+#include "plugin/fill/flight_impl.h"
+#include "plugin/log.h"
+#include "plugin/loop.h"
+#include "plugin/store/pages.h"
+
+/* After a write that found no space, only what readers wait for is tried. */
+#define FULL_PAUSE_MS 5000u
+
+struct span_work {
+	struct work w;
+	struct flight *f;   /* borrowed */
+	struct layer *l;    /* borrowed, counted */
+	struct fetcher *fe; /* a reference; NULL: the span is read back */
+	uint32_t slot, span, len, source;
+	int fd; /* borrowed from the layer */
+	uint64_t off;
+	struct digest want;
+	uint32_t failures; /* layer->sync_failures before the write */
+	int result;
+	uint32_t *crc; /* owned; with result 0 */
+};
+
+void fetcher_ack(struct fetcher *fe, uint32_t slot)
+{
+	struct fetch_ack ack = {.op = FETCH_ACK, .slot = slot};
+
+	/* It does not read: the loop finds its end closed and drops it. */
+	if (send(fe->sock, &ack, sizeof(ack), MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof(ack))
+		shutdown(fe->sock, SHUT_RDWR);
+}
+
+static int verify(const struct span_work *s, const void *data)
+{
+	struct digest is;
+	int r = digest_of(data, s->len, &is);
+
+	if (r < 0)
+		return r;
+	return digest_equal(&is, &s->want) ? 0 : -EBADMSG;
+}
+
+static int sum_pages(struct span_work *s, const void *data)
+{
+	s->crc = malloc(pages_count(s->len) * sizeof(*s->crc));
+	if (!s->crc)
+		return -ENOMEM;
+	pages_crc(data, s->len, s->crc);
+	return 0;
+}
+
+/* The fetcher can write to the slot at any time: what is checked and written is our own copy. */
+static void write_run(struct work *w, void *scratch)
+{
+	struct span_work *s = (struct span_work *)w;
+
+	memcpy(scratch, s->fe->buffer + (size_t)s->slot * LIMIT_SPAN_MAX, s->len);
+	fetcher_ack(s->fe, s->slot);
+	s->result = verify(s, scratch);
+	if (s->result == 0)
+		s->result = sum_pages(s, scratch);
+	if (s->result == 0)
+		s->result = fd_pwrite_full(s->fd, scratch, s->len, s->off);
+}
+
+static void check_run(struct work *w, void *scratch)
+{
+	struct span_work *s = (struct span_work *)w;
+
+	s->result = fd_pread_full(s->fd, scratch, s->len, s->off);
+	if (s->result == 0)
+		s->result = verify(s, scratch);
+	if (s->result == 0)
+		s->result = sum_pages(s, scratch);
+}
+
+static void free_work(struct span_work *s)
+{
+	free(s->crc);
+	free(s);
+}
+
+/* It is written (or was there), and right. */
+static void arrived(struct span_work *s)
+{
+	struct span *span = &s->l->spans[s->span];
+
+	span->page_crc = take_ptr(s->crc);
+	span->deaths = 0;
+	span->refused = 0;
+	span_set(s->l, s->span, SPAN_DIRTY);
+	sync_arm(s->f, s->l);
+	fault_recheck(s->f->en, s->l, s->span, s->span);
+}
+
+/* The store refused it: no other source would help. */
+static void unwritable(struct span_work *s)
+{
+	char name[LAYER_NAME];
+	int err = s->result == -ENOSPC || s->result == -EDQUOT ? -s->result : EIO;
+	uint64_t now = clock_ms();
+
+	if (err != EIO) {
+		if (now >= s->f->full_until_ms)
+			log_error("%s span %" PRIu32 ": cannot write: %s", layer_name(s->l, name),
+				  s->span, err_words(s->result));
+		s->f->full_until_ms = now + FULL_PAUSE_MS;
+	} else {
+		log_error("%s span %" PRIu32 ": cannot write: %s", layer_name(s->l, name), s->span,
+			  err_words(s->result));
+	}
+	span_give_up(s->f, s->l, s->span, err);
+}
+
+static void written(struct span_work *s)
+{
+	struct flight *f = s->f;
+
+	if (s->result == 0 && s->failures != s->l->sync_failures) {
+		/* An fdatasync failed meanwhile: its error may have been about these pages. */
+		span_again(f, s->l, s->span);
+	} else if (s->result == 0) {
+		f->en->count.filled += s->len;
+		source_good(s->l, s->source);
+		arrived(s);
+	} else if (s->result == -EBADMSG) {
+		source_bad(f, s->l, s->source, s->span, "its bytes have the wrong digest");
+		span_again(f, s->l, s->span);
+	} else if (s->result == -ENOMEM) {
+		source_failed(f, s->l, s->source, "out of memory", 0);
+		span_again(f, s->l, s->span);
+	} else {
+		unwritable(s);
+	}
+}
+
+static void write_done(struct work *w)
+{
+	struct span_work *s = (struct span_work *)w;
+	struct flight *f = s->f;
+	struct layer *l = s->l;
+
+	fetcher_unref(s->fe);
+	if (!f->closing)
+		written(s);
+	free_work(s);
+	flight_let_go(f, l);
+	flight_kick(f);
+}
+
+/* What is there is not what should be: it is fetched as if it never had been. */
+static void check_done(struct work *w)
+{
+	struct span_work *s = (struct span_work *)w;
+	struct flight *f = s->f;
+	struct layer *l = s->l;
+
+	f->checks--;
+	if (f->closing) {
+		;
+	} else if (s->result == 0 && s->failures == l->sync_failures) {
+		arrived(s);
+	} else {
+		span_set(l, s->span, SPAN_QUEUED);
+		queue_put(f, l, s->span, true);
+	}
+	free_work(s);
+	flight_let_go(f, l);
+	flight_kick(f);
+}
+
+static struct span_work *new_work(struct flight *f, struct layer *l, uint32_t span)
+{
+	struct span_work *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->f = f;
+	s->l = l;
+	s->span = span;
+	s->len = index_span_len(&l->index, span);
+	s->fd = l->fd_fill;
+	s->off = index_span_start(&l->index, span);
+	s->want = l->index.digests[span];
+	s->failures = l->sync_failures;
+	return s;
+}
+
+void span_work_write(struct flight *f, struct fetcher *fe, uint32_t slot, uint32_t span)
+{
+	struct layer *l = fe->run.layer;
+	struct span *sp = &l->spans[span];
+	struct span_work *s = NULL;
+
+	if (sp->state != SPAN_QUEUED || sp->stage == STAGE_WORK) {
+		/* It was decoded on the way to another. */
+		fetcher_ack(fe, slot);
+		return;
+	}
+	if (sp->stage == STAGE_WAIT)
+		queue_drop(f, l, span);
+	s = new_work(f, l, span);
+	if (!s) {
+		source_failed(f, l, fe->run.source, "out of memory", 0);
+		span_again(f, l, span);
+		fetcher_ack(fe, slot);
+		return;
+	}
+	s->w = (struct work){.run = write_run, .done = write_done};
+	s->fe = fe;
+	s->slot = slot;
+	s->source = fe->run.source;
+	fe->refs++;
+	l->inflight++;
+	sp->stage = STAGE_WORK;
+	workers_submit(f->workers, &s->w, sp->prio == PRIO_DEMAND ? WORK_FIRST : WORK_SECOND);
+}
+
+bool span_work_check(struct flight *f, struct layer *l, uint32_t span)
+{
+	struct span *sp = &l->spans[span];
+	struct span_work *s = new_work(f, l, span);
+
+	if (!s)
+		return false;
+	s->w = (struct work){.run = check_run, .done = check_done};
+	sp->stage = STAGE_WORK;
+	l->inflight++;
+	f->checks++;
+	workers_submit(f->workers, &s->w, sp->prio == PRIO_DEMAND ? WORK_FIRST : WORK_SECOND);
+	return true;
+}

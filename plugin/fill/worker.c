@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/fill/worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "oci/base/cleanup.h"
+#include "oci/base/limits.h"
+#include "plugin/loop.h"
+
+#define SLOW_THREADS 2
+
+struct queue {
+	struct work *first, **last;
+};
+
+struct thread {
+	struct workers *ws; /* borrowed */
+	bool slow;
+	bool started;
+	pthread_t id;
+	void *scratch; /* owned */
+};
+
+struct workers {
+	struct loop_io *io;   /* owned */
+	int wake;             /* owned eventfd: something is in `done` */
+	pthread_mutex_t lock; /* guards the queues and stop */
+	pthread_cond_t fast, slow;
+	struct queue todo[WORK_CLASSES];
+	struct queue done;
+	bool stop;
+	uint32_t n;
+	struct thread *thread; /* owned, n */
+};
+
+static void queue_init(struct queue *q)
+{
+	q->first = NULL;
+	q->last = &q->first;
+}
+
+static void queue_put(struct queue *q, struct work *w)
+{
+	w->next = NULL;
+	*q->last = w;
+	q->last = &w->next;
+}
+
+static struct work *queue_get(struct queue *q)
+{
+	struct work *w = q->first;
+
+	if (w) {
+		q->first = w->next;
+		if (!q->first)
+			q->last = &q->first;
+	}
+	return w;
+}
+
+static struct work *next_work(struct workers *ws, bool slow)
+{
+	struct work *w;
+
+	if (slow)
+		return queue_get(&ws->todo[WORK_SLOW]);
+	w = queue_get(&ws->todo[WORK_FIRST]);
+	return w ? w : queue_get(&ws->todo[WORK_SECOND]);
+}
+
+static void *thread_main(void *arg)
+{
+	struct thread *t = arg;
+	struct workers *ws = t->ws;
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&ws->lock);
+	for (;;) {
+		struct work *w = next_work(ws, t->slow);
+
+		if (!w && ws->stop)
+			break;
+		if (!w) {
+			pthread_cond_wait(t->slow ? &ws->slow : &ws->fast, &ws->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&ws->lock);
+		w->run(w, t->scratch);
+		pthread_mutex_lock(&ws->lock);
+		queue_put(&ws->done, w);
+		(void)!write(ws->wake, &one, sizeof(one)); /* full means readable */
+	}
+	pthread_mutex_unlock(&ws->lock);
+	return NULL;
+}
+
+static struct queue take_done(struct workers *ws)
+{
+	struct queue q;
+
+	pthread_mutex_lock(&ws->lock);
+	q.first = ws->done.first;
+	queue_init(&ws->done);
+	pthread_mutex_unlock(&ws->lock);
+	return q;
+}
+
+static void hand_back(void *ctx, uint32_t events)
+{
+	struct workers *ws = ctx;
+	uint64_t count;
+	struct work *w;
+
+	(void)!read(ws->wake, &count, sizeof(count));
+	w = take_done(ws).first;
+	while (w) {
+		struct work *next = w->next;
+
+		if (w->done)
+			w->done(w);
+		w = next;
+	}
+}
+
+void workers_submit(struct workers *ws, struct work *w, enum work_class class)
+{
+	pthread_mutex_lock(&ws->lock);
+	queue_put(&ws->todo[class], w);
+	pthread_cond_signal(class == WORK_SLOW ? &ws->slow : &ws->fast);
+	pthread_mutex_unlock(&ws->lock);
+}
+
+/* Signals belong to the loop thread. */
+static int start(struct thread *t)
+{
+	sigset_t all, before;
+	int r;
+
+	if (posix_memalign(&t->scratch, 4096, WORKER_SCRATCH) != 0)
+		return -ENOMEM;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&t->id, NULL, thread_main, t);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	t->started = r == 0;
+	return -r;
+}
+
+int workers_new(struct loop *loop, uint32_t ncpu, struct workers **ret)
+{
+	struct workers *ws = calloc(1, sizeof(*ws));
+	int r;
+
+	if (!ws)
+		return -ENOMEM;
+	pthread_mutex_init(&ws->lock, NULL);
+	pthread_cond_init(&ws->fast, NULL);
+	pthread_cond_init(&ws->slow, NULL);
+	for (int i = 0; i < WORK_CLASSES; i++)
+		queue_init(&ws->todo[i]);
+	queue_init(&ws->done);
+	ws->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = ws->wake < 0 ? -errno : 0;
+	if (r == 0)
+		r = loop_add_io(loop, ws->wake, EPOLLIN, false, hand_back, ws, &ws->io);
+	ws->n = (ncpu ? ncpu : 1) + SLOW_THREADS;
+	ws->thread = calloc(ws->n, sizeof(*ws->thread));
+	if (!ws->thread)
+		r = -ENOMEM;
+	for (uint32_t i = 0; r == 0 && i < ws->n; i++) {
+		ws->thread[i].ws = ws;
+		ws->thread[i].slow = i < SLOW_THREADS;
+		r = start(&ws->thread[i]);
+	}
+	if (r < 0) {
+		workers_free(ws);
+		return r;
+	}
+	*ret = ws;
+	return 0;
+}
+
+static void join_all(struct workers *ws)
+{
+	pthread_mutex_lock(&ws->lock);
+	ws->stop = true;
+	pthread_cond_broadcast(&ws->fast);
+	pthread_cond_broadcast(&ws->slow);
+	pthread_mutex_unlock(&ws->lock);
+	for (uint32_t i = 0; ws->thread && i < ws->n; i++) {
+		if (ws->thread[i].started)
+			pthread_join(ws->thread[i].id, NULL);
+		free(ws->thread[i].scratch);
+	}
+}
+
+struct workers *workers_free(struct workers *ws)
+{
+	if (!ws)
+		return NULL;
+	join_all(ws);
+	hand_back(ws, 0);
+	loop_remove_io(ws->io);
+	cleanup_closep(&ws->wake);
+	pthread_cond_destroy(&ws->slow);
+	pthread_cond_destroy(&ws->fast);
+	pthread_mutex_destroy(&ws->lock);
+	free(ws->thread);
+	free(ws);
+	return NULL;
+}
