@@ -61,7 +61,18 @@ enum keep_kind {
 	KEEP_INDEX_JSON, /* index.json of the store as an OCI layout; no digest */
 	KEEP_PINS,     /* pins.json; no digest */
 	KEEP_PARENTS,  /* images/<manifest digest>.erofs: see oci/erofs/parents.h */
+	KEEP_CONTAINER, /* containers/<id>; only to be listed */
 	KEEP_KINDS
+};
+
+/*
+ * KEEP_LIST of KEEP_TAR (every directory of a layer, finished or not), KEEP_BLOB, KEEP_PARENTS and
+ * KEEP_CONTAINER gives an array of these, for whoever looks for what is left over.
+ */
+struct keep_found {
+	struct digest key;   /* diff_id, blob or manifest */
+	struct digest scope; /* KEEP_TAR: zero for the shared place */
+	char id[LIMIT_ID];   /* KEEP_CONTAINER */
 };
 
 struct keep_file {

@@ -73,6 +73,8 @@ static int find_place(const struct keep_file *f, struct place *p)
 		snprintf(p->name, sizeof(p->name), "blob-%s.map", digest_hex(&f->second, hex));
 		break;
 	default:
+		if (!in_layer[f->kind])
+			return -EINVAL;
 		snprintf(p->name, sizeof(p->name), "%s", in_layer[f->kind]);
 		break;
 	}
@@ -220,7 +222,7 @@ int store_list(int store, uint32_t kind, struct err *e)
 	int fd, r = 0;
 
 	if (kind != KEEP_RECORD && kind != KEEP_INDEX)
-		return err_set(e, -EINVAL, "no listing of kind %u", kind);
+		return store_leftovers(store, kind, e);
 	fd = open_dir(store, dir);
 	if (fd < 0 || out < 0)
 		return err_errno(e, fd < 0 ? fd : -errno, "store: %s", dir);

@@ -27,8 +27,10 @@ int store_file_publish(int store, const struct keep_file *f, struct err *e);
 int store_file_drop(int store, const struct keep_file *f, struct err *e);
 int store_layer_drop(int store, const struct digest *diff_id, const struct digest *scope,
 		     struct err *e);
-/* A memfd of struct digest[]: the keys that exist of KEEP_RECORD or KEEP_INDEX. */
+/* A memfd of struct digest[]: the keys that exist of KEEP_RECORD or KEEP_INDEX; of other kinds: */
 int store_list(int store, uint32_t kind, struct err *e);
+/* A memfd of struct keep_found[] (leftovers.c). */
+int store_leftovers(int store, uint32_t kind, struct err *e);
 /* A file of a local image layout somewhere else on the host, read only. */
 int store_layout_open(const struct keep_layout *l, struct err *e);
 /* Temporary files of an earlier life are removed. */
