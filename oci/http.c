@@ -31,6 +31,8 @@ static CURLcode global_result;
 static void global_init(void)
 {
 	global_result = curl_global_init(CURL_GLOBAL_DEFAULT);
+	/* TLS asks for it at the first handshake. With TZ set libc does not look again. */
+	tzset();
 }
 
 int http_new(const struct http_options *opt, struct http **ret, struct err *e)

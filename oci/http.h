@@ -18,7 +18,9 @@ struct err;
  * that is full the transfer pauses and TCP slows the server down.
  *
  * No file is opened (no .netrc, cookies, alt-svc, HSTS; with a CA bundle as text no CA file
- * either), no environment is read (proxies), no signal is used, redirects are left to the caller.
+ * either) once the first object of the process is made, which reads OpenSSL's settings and the
+ * time zone; the latter again and again unless TZ is set, so a process without files sets it. No
+ * proxy is taken from the environment, no signal is used, redirects are left to the caller.
  */
 struct http;
 

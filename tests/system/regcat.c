@@ -16,8 +16,10 @@
  * TEXT". Exit status 1 when one failed. The password is read from the environment (SECRET).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +31,6 @@
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 #include "oci/registry.h"
-
-#include <fcntl.h>
 
 struct cat {
 	struct registry *registry; /* owned */
@@ -229,10 +229,30 @@ static int resolve_one(void *arg, const char *host, char *out, size_t size)
 	return 0;
 }
 
+/* --sealed: from here on a file opened, or a thread or process made, is the end. */
+static int seal(void)
+{
+	static const int deadly[] = {
+		SCMP_SYS(open),  SCMP_SYS(openat), SCMP_SYS(openat2),
+		SCMP_SYS(creat), SCMP_SYS(clone),  SCMP_SYS(clone3),
+		SCMP_SYS(fork),  SCMP_SYS(vfork),  SCMP_SYS(execve),
+	};
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	int r = filter ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(deadly); i++)
+		r = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, deadly[i], 0);
+	if (r == 0)
+		r = seccomp_load(filter);
+	seccomp_release(filter);
+	return r;
+}
+
 static void usage(void)
 {
 	fprintf(stderr, "usage: regcat [--tls] [--insecure] [--ca FILE] [--user NAME] [--piece N]\n"
 			"              [--stall MS] [--connect MS] [--resolve NAME] [--rss]\n"
+			"              [--sealed]\n"
 			"              HOST REPO OPERATION...\n");
 }
 
@@ -248,6 +268,7 @@ int main(int argc, char **argv)
 		{"connect", required_argument, NULL, 'C'},
 		{"resolve", required_argument, NULL, 'r'},
 		{"rss", no_argument, NULL, 'R'},
+		{"sealed", no_argument, NULL, 'S'},
 		{NULL, 0, NULL, 0},
 	};
 	struct registry_options opt = {.user_agent = "regcat"};
@@ -256,7 +277,7 @@ int main(int argc, char **argv)
 	struct err e = ERR_INIT;
 	struct rusage use;
 	_cleanup_buf_ struct buf ca;
-	bool rss = false;
+	bool rss = false, sealed = false;
 	int o, r;
 
 	buf_init(&ca, 4 << 20);
@@ -293,6 +314,9 @@ int main(int argc, char **argv)
 		case 'R':
 			rss = true;
 			break;
+		case 'S':
+			sealed = true;
+			break;
 		default:
 			usage();
 			return 2;
@@ -310,6 +334,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "regcat: %s\n", e.text);
 		return 2;
 	}
+	if (sealed && seal() < 0)
+		return 2;
 	r = run_ops(&c, argv + optind + 2, argc - optind - 2);
 	registry_free(c.registry);
 	if (rss && getrusage(RUSAGE_SELF, &use) == 0)

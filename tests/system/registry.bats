@@ -644,6 +644,18 @@ certificate() { # name subject-alternative-name
 	is "$(requests 'r["auth"]')" 0
 }
 
+@test "once it is made the client opens no file and starts no thread" {
+	certificate good DNS:registry.test
+	serve --cert good.pem --key good.key
+	# Storage is at 127.0.0.1, which the certificate does not name.
+	control '{"auth": "bearer", "realm": "https://registry.test:'"$PORT"'/token"}'
+	HOST="registry.test:$PORT" TZ=UTC0 OPTS="--sealed --tls --ca good.pem --resolve registry.test" \
+		cat_ manifest v1 range "$LAYER" $SIZE 3 30 sleep 1 manifest nope
+	is "$status" 1
+	delivers 1 30 "$(sum_of 3 30)"
+	[[ "${lines[2]}" == "fail manifest ENOENT "* ]]
+}
+
 # --- Debian's docker-registry -------------------------------------------------------------------
 
 # Starts docker-registry with a config of its own; $HOST is its address.
