@@ -2,213 +2,38 @@
 #include "oci/index/blobmap.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <zlib.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/bytes.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/limits.h"
-
-/*
- * On disk, little-endian, all records of one size, so that a span is found without parsing:
- *
- *   header   magic "TARNMAP\1", version u32, header size u32, blob digest[32], blob size u64,
- *            codec u32, span_size u32, nspans u32, npoints u32, length of the windows u64
- *   points   npoints * 32: in u64, out u64, offset of the window u64, its stored length u32,
- *            its plain length u16, bits u8, member u8
- *   spans    nspans * 12: in_end u64, point u32
- *   windows  zlib streams, in the order of the points, nothing between them
- *   sum      sha256 of everything before it
- */
-#define VERSION     1
-#define HEADER_SIZE 80
-#define POINT_SIZE  32
-#define SPAN_SIZE   12
-#define MAGIC_SIZE  8
-
-static const uint8_t magic[MAGIC_SIZE] = {'T', 'A', 'R', 'N', 'M', 'A', 'P', 1};
-
-/*
- * Windows are tar content: level 6 makes them 40 % of their size, and takes 0.6 ms for each. Of
- * the pass over a layer that is a few percent; higher levels gain nothing.
- */
-#define WINDOW_LEVEL 6
-
-/* No map can have more spans than the largest tar cut into the smallest spans. */
-#define SPANS_MAX ((uint32_t)(LIMIT_TAR_SIZE / LIMIT_SPAN_MIN))
-
-struct point {
-	uint64_t in, out;
-	uint64_t window;     /* offset among the windows */
-	uint32_t stored_len; /* deflated */
-	uint16_t window_len; /* plain */
-	uint8_t bits;
-	uint8_t member;
-};
-
-/* Where the input of a point starts. */
-static uint64_t point_start(const struct point *p)
-{
-	return p->in - (p->bits ? 1 : 0);
-}
-
-/* --- writing --- */
-
-struct blobmap_builder {
-	enum codec_kind codec;
-	uint32_t span_size;
-	uint32_t nspans, npoints;
-	struct point last;                 /* the latest point; only with npoints > 0 */
-	struct buf points, spans, windows; /* encoded */
-};
-
-int blobmap_builder_new(enum codec_kind codec, uint32_t span_size, struct blobmap_builder **ret)
-{
-	struct blobmap_builder *b;
-
-	if ((unsigned)codec >= CODEC_COUNT || span_size < LIMIT_SPAN_MIN ||
-	    span_size > LIMIT_SPAN_MAX || (span_size & (span_size - 1)))
-		return -EINVAL;
-	b = calloc(1, sizeof(*b));
-	if (!b)
-		return -ENOMEM;
-	b->codec = codec;
-	b->span_size = span_size;
-	buf_init(&b->points, (size_t)SPANS_MAX * POINT_SIZE);
-	buf_init(&b->spans, (size_t)SPANS_MAX * SPAN_SIZE);
-	buf_init(&b->windows, LIMIT_WINDOWS);
-	*ret = b;
-	return 0;
-}
-
-struct blobmap_builder *blobmap_builder_free(struct blobmap_builder *b)
-{
-	if (!b)
-		return NULL;
-	buf_free(&b->points);
-	buf_free(&b->spans);
-	buf_free(&b->windows);
-	free(b);
-	return NULL;
-}
-
-static int put_window(struct blobmap_builder *b, const struct checkpoint *cp, uint32_t *ret_len)
-{
-	uLongf len = compressBound(cp->window_len);
-	uint8_t *dst;
-
-	*ret_len = 0;
-	if (cp->window_len == 0)
-		return 0;
-	dst = buf_reserve(&b->windows, len);
-	if (!dst)
-		return b->windows.failed;
-	if (compress2(dst, &len, cp->window, cp->window_len, WINDOW_LEVEL) != Z_OK)
-		return -ENOMEM;
-	buf_commit(&b->windows, len);
-	*ret_len = (uint32_t)len;
-	return 0;
-}
-
-static int put_point(struct blobmap_builder *b, const struct checkpoint *cp)
-{
-	struct point p = {
-		.in = cp->in,
-		.out = cp->out,
-		.window = b->windows.len,
-		.window_len = (uint16_t)cp->window_len,
-		.bits = cp->bits,
-		.member = cp->member,
-	};
-	int r = put_window(b, cp, &p.stored_len);
-
-	if (r < 0)
-		return r;
-	buf_put_le64(&b->points, p.in);
-	buf_put_le64(&b->points, p.out);
-	buf_put_le64(&b->points, p.window);
-	buf_put_le32(&b->points, p.stored_len);
-	buf_put_le16(&b->points, p.window_len);
-	buf_put_u8(&b->points, p.bits);
-	buf_put_u8(&b->points, p.member);
-	if (b->points.failed)
-		return b->points.failed;
-	b->last = p;
-	b->npoints++;
-	return 0;
-}
-
-int blobmap_builder_add(struct blobmap_builder *b, const struct checkpoint *cp, uint64_t in_end)
-{
-	bool same = b->npoints > 0 && b->last.in == cp->in && b->last.out == cp->out &&
-		    b->last.bits == cp->bits && b->last.member == cp->member;
-	int r;
-
-	if (b->nspans >= SPANS_MAX)
-		return -EFBIG;
-	if (cp->window_len > CODEC_WINDOW || cp->out > (uint64_t)b->nspans * b->span_size)
-		return -EINVAL;
-	if (!same) {
-		r = put_point(b, cp);
-		if (r < 0)
-			return r;
-	}
-	buf_put_le64(&b->spans, in_end);
-	buf_put_le32(&b->spans, b->npoints - 1);
-	if (b->spans.failed)
-		return b->spans.failed;
-	b->nspans++;
-	return 0;
-}
-
-int blobmap_builder_encode(struct blobmap_builder *b, const struct digest *blob, uint64_t blob_size,
-			   struct buf *out)
-{
-	struct digest sum;
-	size_t start = out->len;
-	int r;
-
-	buf_put(out, magic, MAGIC_SIZE);
-	buf_put_le32(out, VERSION);
-	buf_put_le32(out, HEADER_SIZE);
-	buf_put(out, blob->sum, DIGEST_SIZE);
-	buf_put_le64(out, blob_size);
-	buf_put_le32(out, b->codec);
-	buf_put_le32(out, b->span_size);
-	buf_put_le32(out, b->nspans);
-	buf_put_le32(out, b->npoints);
-	buf_put_le64(out, b->windows.len);
-	buf_put(out, b->points.data, b->points.len);
-	buf_put(out, b->spans.data, b->spans.len);
-	buf_put(out, b->windows.data, b->windows.len);
-	if (out->failed)
-		return out->failed;
-	r = digest_of(out->data + start, out->len - start, &sum);
-	return r < 0 ? r : buf_put(out, sum.sum, DIGEST_SIZE);
-}
-
-/* --- reading --- */
+#include "oci/index/blobmap_disk.h"
 
 struct blobmap {
 	enum codec_kind codec;
 	uint32_t span_size, nspans, npoints;
 	struct digest blob;
 	uint64_t blob_size;
-	const uint8_t *points;  /* borrowed, npoints * POINT_SIZE */
-	const uint8_t *spans;   /* borrowed, nspans * SPAN_SIZE */
+	const uint8_t *points;  /* borrowed, npoints * BLOBMAP_POINT_SIZE */
+	const uint8_t *spans;   /* borrowed, nspans * BLOBMAP_SPAN_SIZE */
 	const uint8_t *windows; /* borrowed */
 	uint64_t windows_len;
 };
 
-static struct point get_point(const struct blobmap *m, uint32_t i)
+/* Where the input of a point starts. */
+static uint64_t point_start(const struct blobmap_point *p)
 {
-	struct bytes in = bytes_of(m->points + (size_t)i * POINT_SIZE, POINT_SIZE);
-	struct point p;
+	return p->in - (p->bits ? 1 : 0);
+}
+
+static struct blobmap_point get_point(const struct blobmap *m, uint32_t i)
+{
+	struct bytes in = bytes_of(m->points + (size_t)i * BLOBMAP_POINT_SIZE, BLOBMAP_POINT_SIZE);
+	struct blobmap_point p;
 
 	p.in = bytes_le64(&in);
 	p.out = bytes_le64(&in);
@@ -222,7 +47,7 @@ static struct point get_point(const struct blobmap *m, uint32_t i)
 
 struct blobmap_span blobmap_span(const struct blobmap *m, uint32_t span)
 {
-	struct bytes in = bytes_of(m->spans + (size_t)span * SPAN_SIZE, SPAN_SIZE);
+	struct bytes in = bytes_of(m->spans + (size_t)span * BLOBMAP_SPAN_SIZE, BLOBMAP_SPAN_SIZE);
 	struct blobmap_span s;
 
 	s.in_end = bytes_le64(&in);
@@ -231,7 +56,7 @@ struct blobmap_span blobmap_span(const struct blobmap *m, uint32_t span)
 }
 
 /* What a point of each codec may look like. */
-static bool point_fits(const struct blobmap *m, const struct point *p)
+static bool point_fits(const struct blobmap *m, const struct blobmap_point *p)
 {
 	if (p->in > m->blob_size || p->out > LIMIT_TAR_SIZE || p->bits > 7 || p->member > 1)
 		return false;
@@ -250,11 +75,11 @@ static bool point_fits(const struct blobmap *m, const struct point *p)
 
 static const char *check_points(const struct blobmap *m)
 {
-	struct point last = {0};
+	struct blobmap_point last = {0};
 	uint64_t window = 0;
 
 	for (uint32_t i = 0; i < m->npoints; i++) {
-		struct point p = get_point(m, i);
+		struct blobmap_point p = get_point(m, i);
 
 		if (!point_fits(m, &p))
 			return "a checkpoint makes no sense";
@@ -276,7 +101,7 @@ static const char *check_spans(const struct blobmap *m)
 
 	for (uint32_t i = 0; i < m->nspans; i++) {
 		struct blobmap_span s = blobmap_span(m, i);
-		struct point p;
+		struct blobmap_point p;
 
 		if (s.point >= m->npoints || s.point < last || s.point > last + (i > 0))
 			return "a span has no checkpoint";
@@ -297,7 +122,7 @@ static const char *take_header(struct blobmap *m, struct bytes *in)
 {
 	uint32_t codec;
 
-	if (bytes_le32(in) != VERSION || bytes_le32(in) != HEADER_SIZE)
+	if (bytes_le32(in) != BLOBMAP_VERSION || bytes_le32(in) != BLOBMAP_HEADER_SIZE)
 		return "its version is not ours";
 	bytes_copy(in, m->blob.sum, DIGEST_SIZE);
 	m->blob_size = bytes_le64(in);
@@ -319,8 +144,8 @@ static const char *take_header(struct blobmap *m, struct bytes *in)
 
 static const char *take_body(struct blobmap *m, struct bytes *in)
 {
-	m->points = bytes_take(in, (size_t)m->npoints * POINT_SIZE);
-	m->spans = bytes_take(in, (size_t)m->nspans * SPAN_SIZE);
+	m->points = bytes_take(in, (size_t)m->npoints * BLOBMAP_POINT_SIZE);
+	m->spans = bytes_take(in, (size_t)m->nspans * BLOBMAP_SPAN_SIZE);
 	if (!bytes_ok(in) || in->left != m->windows_len)
 		return "its length does not fit its header";
 	m->windows = in->p;
@@ -334,10 +159,10 @@ static const char *decode(struct blobmap *m, const uint8_t *data, size_t len)
 	struct digest sum;
 	const char *why;
 
-	if (len < HEADER_SIZE + DIGEST_SIZE)
+	if (len < BLOBMAP_HEADER_SIZE + DIGEST_SIZE)
 		return "it is cut short";
 	in = bytes_of(data, len - DIGEST_SIZE);
-	if (memcmp(bytes_take(&in, MAGIC_SIZE), magic, MAGIC_SIZE) != 0)
+	if (memcmp(bytes_take(&in, BLOBMAP_MAGIC_SIZE), BLOBMAP_MAGIC, BLOBMAP_MAGIC_SIZE) != 0)
 		return "it is none";
 	if (digest_of(data, len - DIGEST_SIZE, &sum) < 0 ||
 	    memcmp(sum.sum, data + len - DIGEST_SIZE, DIGEST_SIZE) != 0)
@@ -398,7 +223,7 @@ uint32_t blobmap_span_size(const struct blobmap *m)
 
 uint64_t blobmap_point_in(const struct blobmap *m, uint32_t point)
 {
-	struct point p = get_point(m, point);
+	struct blobmap_point p = get_point(m, point);
 
 	return point_start(&p);
 }
@@ -410,7 +235,7 @@ uint64_t blobmap_point_out(const struct blobmap *m, uint32_t point)
 
 int blobmap_checkpoint(const struct blobmap *m, uint32_t point, struct checkpoint *ret)
 {
-	struct point p;
+	struct blobmap_point p;
 	uLongf len = CODEC_WINDOW;
 
 	if (point >= m->npoints)

@@ -32,10 +32,11 @@ struct blobmap_span {
 struct blobmap_builder;
 int blobmap_builder_new(enum codec_kind codec, uint32_t span_size, struct blobmap_builder **ret);
 struct blobmap_builder *blobmap_builder_free(struct blobmap_builder *b);
-/* The next span starts at output offset cp->out or after it. A point equal to the last is shared. */
+/* The next span starts at output offset cp->out or after it. A point equal to the last is shared.
+ */
 int blobmap_builder_add(struct blobmap_builder *b, const struct checkpoint *cp, uint64_t in_end);
-int blobmap_builder_encode(struct blobmap_builder *b, const struct digest *blob,
-			   uint64_t blob_size, struct buf *out);
+int blobmap_builder_encode(struct blobmap_builder *b, const struct digest *blob, uint64_t blob_size,
+			   struct buf *out);
 
 static inline void blobmap_builder_freep(struct blobmap_builder **b)
 {

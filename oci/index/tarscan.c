@@ -16,20 +16,13 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/limits.h"
-#include "oci/index/entry.h"
-#include "oci/index/rules.h"
-#include "oci/index/tarhead.h"
 #include "oci/index/index.h"
+#include "oci/index/tarhead.h"
+#include "oci/index/tarmember.h"
 #include "oci/stream.h"
 
 /* What libarchive gets to see at once. Larger gains nothing and leaves the L2 cache. */
 #define BLOCK_SIZE (256u << 10)
-
-#define WHITEOUT      ".wh."
-#define WHITEOUT_META ".wh..wh."
-#define OPAQUE        ".wh..wh..opq"
-
-static const char no_memory[] = "out of memory";
 
 struct scan {
 	struct stream *tar; /* borrowed */
@@ -48,12 +41,9 @@ struct scan {
 	/* Where the last member's data must have ended: the next header starts there. */
 	bool in_member;
 	uint64_t data_end;
-	char last_path[LIMIT_PATH];
+	uint64_t end_at; /* what libarchive had used when it saw the end */
 
-	char path[LIMIT_PATH];
-	char target[LIMIT_PATH];
-	struct entry_xattr *xattrs; /* owned */
-	uint32_t xattrs_cap;
+	struct tarmember member; /* the last one */
 	uint64_t nentries;
 
 	int stream_code; /* the stream's failure, which libarchive cannot word */
@@ -64,14 +54,12 @@ static void scan_free(struct scan *s)
 {
 	archive_read_free(s->a);
 	buf_free(&s->header);
-	free(s->xattrs);
+	tarmember_free(&s->member);
 	free(s->block);
 	free(s);
 }
 
 DEFINE_CLEANUP(struct scan, scan_free)
-
-/* --- the tar's bytes, in and out of libarchive --- */
 
 /* The part of the current member's headers that is in the block goes to s->header. */
 static int keep_header(struct scan *s, uint64_t end)
@@ -184,241 +172,10 @@ static int drain(struct scan *s, struct err *e)
 	return archive_failed(s, NULL, e);
 }
 
-/* --- names --- */
-
-/*
- * Leaves out "/" at both ends, empty components and "."; the root is "". Everything else is for
- * rules_path() to judge.
- */
-static const char *normalise(const char *in, char out[LIMIT_PATH])
+static int put_entry(struct scan *s, const struct entry *entry, const char *raw, struct err *e)
 {
-	size_t len = 0;
-
-	for (;;) {
-		size_t n;
-
-		in += strspn(in, "/");
-		n = strcspn(in, "/");
-		if (n == 0)
-			break;
-		if (!(n == 1 && in[0] == '.')) {
-			if (len + (len > 0) + n >= LIMIT_PATH)
-				return "the path is longer than 4095 bytes";
-			if (len > 0)
-				out[len++] = '/';
-			memcpy(out + len, in, n);
-			len += n;
-		}
-		in += n;
-	}
-	out[len] = '\0';
-	return rules_path(out);
-}
-
-static bool has_prefix(const char *s, const char *prefix)
-{
-	return strncmp(s, prefix, strlen(prefix)) == 0;
-}
-
-static char *basename_of(char *path)
-{
-	char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
-/* Whether @path lies in one of AUFS's own directories (".wh..wh.plnk" and such). */
-static bool below_meta(const char *path)
-{
-	for (const char *p = path; p; p = strchr(p, '/')) {
-		p += *p == '/';
-		if (has_prefix(p, WHITEOUT_META) && strchr(p, '/'))
-			return true;
-	}
-	return false;
-}
-
-/*
- * Turns a whiteout's name into what it hides. 1: @entry is a whiteout now, 0: it is none, or -1:
- * there is nothing to show at all. A refusal goes to *@why.
- */
-static int whiteout(struct scan *s, struct entry *entry, const char **why)
-{
-	char *name = basename_of(s->path);
-
-	if (below_meta(s->path))
-		return -1;
-	if (!has_prefix(name, WHITEOUT))
-		return 0;
-	if (strcmp(name, OPAQUE) == 0) {
-		entry->type = ENTRY_OPAQUE;
-		name[0] = '\0';
-		if (name > s->path)
-			name[-1] = '\0';
-		return 1;
-	}
-	if (has_prefix(name, WHITEOUT_META))
-		return -1;
-	entry->type = ENTRY_WHITEOUT;
-	memmove(name, name + strlen(WHITEOUT), strlen(name) - strlen(WHITEOUT) + 1);
-	*why = name[0] ? rules_path(s->path) : "a whiteout without a name";
-	return 1;
-}
-
-/* --- one member --- */
-
-static int compare_xattrs(const void *a, const void *b)
-{
-	const struct entry_xattr *x = a, *y = b;
-
-	return strcmp(x->name, y->name);
-}
-
-/*
- * libarchive hands them out last first; of two with one name the later counts, as everywhere.
- * (SCHILY.acl.* become ACL entries in libarchive and are left alone: no image tool applies them.
- * Images carry ACLs as SCHILY.xattr.system.posix_acl_*.)
- */
-static const char *take_xattrs(struct scan *s, struct archive_entry *ae, struct entry *entry)
-{
-	int count = archive_entry_xattr_reset(ae);
-	uint32_t n = 0, kept = 0;
-	const void *value;
-	const char *name;
-	size_t len;
-
-	if (count > LIMIT_XATTRS)
-		return "it has more than 1024 extended attributes";
-	if ((uint32_t)count > s->xattrs_cap) {
-		free(s->xattrs);
-		s->xattrs = calloc((size_t)count, sizeof(*s->xattrs));
-		s->xattrs_cap = s->xattrs ? (uint32_t)count : 0;
-		if (!s->xattrs)
-			return no_memory;
-	}
-	while (n < (uint32_t)count &&
-	       archive_entry_xattr_next(ae, &name, &value, &len) == ARCHIVE_OK) {
-		bool again = false;
-
-		if (!name || !rules_xattr(name))
-			continue;
-		if (len > LIMIT_XATTR_VALUE)
-			return "an extended attribute is larger than 65535 bytes";
-		for (uint32_t i = 0; i < n; i++)
-			again |= strcmp(s->xattrs[i].name, name) == 0;
-		if (!again)
-			s->xattrs[n++] = (struct entry_xattr){name, value, (uint32_t)len};
-	}
-	kept = n;
-	if (kept > 1)
-		qsort(s->xattrs, kept, sizeof(*s->xattrs), compare_xattrs);
-	entry->nxattrs = kept;
-	entry->xattrs = s->xattrs;
-	return NULL;
-}
-
-static const char *take_attributes(struct scan *s, struct archive_entry *ae, struct entry *entry)
-{
-	int64_t uid = archive_entry_uid(ae), gid = archive_entry_gid(ae);
-
-	/* (uid_t)-1 is no owner: chown(2) takes it for "leave as it is". */
-	if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX)
-		return "its owner or group is not a 32-bit number";
-	entry->mode = archive_entry_perm(ae) & 07777;
-	entry->uid = (uint32_t)uid;
-	entry->gid = (uint32_t)gid;
-	entry->mtime = archive_entry_mtime(ae);
-	entry->mtime_ns = (uint32_t)archive_entry_mtime_nsec(ae);
-	return take_xattrs(s, ae, entry);
-}
-
-static const char *take_target(struct scan *s, const char *target, struct entry *entry)
-{
-	if (!target || !target[0])
-		return "its link target is empty";
-	entry->target = s->target;
-	if (entry->type == ENTRY_HARDLINK)
-		return normalise(target, s->target);
-	if (strlen(target) >= LIMIT_PATH)
-		return "its link target is longer than 4095 bytes";
-	memcpy(s->target, target, strlen(target) + 1);
-	return NULL;
-}
-
-static const char *take_device(struct archive_entry *ae, struct entry *entry)
-{
-	dev_t major = archive_entry_rdevmajor(ae), minor = archive_entry_rdevminor(ae);
-
-	if (major > RULES_MAJOR_MAX || minor > RULES_MINOR_MAX)
-		return "its device number is too large";
-	entry->rdev_major = (uint32_t)major;
-	entry->rdev_minor = (uint32_t)minor;
-	return NULL;
-}
-
-static const char *take_data(struct scan *s, struct archive_entry *ae, struct entry *entry)
-{
-	int64_t size = archive_entry_size(ae);
-	uint64_t off = (uint64_t)archive_filter_bytes(s->a, 0);
-
-	if (archive_entry_sparse_count(ae) > 0)
-		return "it is a sparse file, its data is not in one piece in the tar";
-	if (size < 0 || (uint64_t)size > LIMIT_TAR_SIZE - off)
-		return "its size is out of range";
-	entry->size = (uint64_t)size;
-	entry->tar_offset = off;
-	s->data_end = round_up(off + entry->size, 512);
-	return NULL;
-}
-
-/* By the type flag; libarchive's idea of the type must agree. */
-static const char *take_type(struct scan *s, struct archive_entry *ae, char flag,
-			     struct entry *entry)
-{
-	static const struct {
-		char flag;
-		mode_t filetype;
-		enum entry_type type;
-	} types[] = {
-		{'2', AE_IFLNK, ENTRY_SYMLINK}, {'3', AE_IFCHR, ENTRY_CHR},
-		{'4', AE_IFBLK, ENTRY_BLK},     {'5', AE_IFDIR, ENTRY_DIR},
-		{'6', AE_IFIFO, ENTRY_FIFO},
-	};
-	const char *raw = archive_entry_pathname(ae);
-	mode_t filetype = archive_entry_filetype(ae);
-
-	if (flag == '1') {
-		entry->type = ENTRY_HARDLINK;
-		return take_target(s, archive_entry_hardlink(ae), entry);
-	}
-	if (archive_entry_hardlink(ae))
-		return "it has a link target and is no link";
-	if (flag == '0' || flag == '7') {
-		/* Old tars mark directories by the slash alone; libarchive reads no data then. */
-		bool slash = raw[0] && raw[strlen(raw) - 1] == '/';
-
-		if (slash && filetype == AE_IFREG && archive_entry_size(ae) > 0)
-			return "it is a directory and has data";
-		entry->type = slash ? ENTRY_DIR : ENTRY_REG;
-		return slash ? NULL : take_data(s, ae, entry);
-	}
-	for (size_t i = 0; i < ARRAY_LEN(types); i++)
-		if (types[i].flag == flag && types[i].filetype == filetype)
-			entry->type = types[i].type;
-	if (entry->type == ENTRY_SYMLINK)
-		return take_target(s, archive_entry_symlink(ae), entry);
-	if (entry->type == ENTRY_CHR || entry->type == ENTRY_BLK)
-		return take_device(ae, entry);
-	return entry->type ? NULL : "its type is unclear";
-}
-
-static int put_entry(struct scan *s, const struct entry *entry, struct err *e)
-{
-	const char *why = rules_entry(entry, LIMIT_TAR_SIZE);
 	int r;
 
-	if (why)
-		return refuse(s, entry->path, why, e);
 	if (s->nentries >= LIMIT_ENTRIES)
 		return err_set(e, -EBADMSG, "%s: the tar has more than %u members", s->what,
 			       LIMIT_ENTRIES);
@@ -427,38 +184,9 @@ static int put_entry(struct scan *s, const struct entry *entry, struct err *e)
 		return err_set(e, -EBADMSG, "%s: the table of contents is larger than %zu bytes",
 			       s->what, s->toc->max);
 	if (r < 0)
-		return err_errno(e, r, "%s: '%.200s'", s->what, entry->path);
+		return err_errno(e, r, "%s: '%.200s'", s->what, raw);
 	s->nentries++;
 	return 0;
-}
-
-static int take_member(struct scan *s, struct archive_entry *ae, char flag, struct err *e)
-{
-	const char *raw = archive_entry_pathname(ae);
-	struct entry entry = {.path = s->path};
-	const char *why;
-	int marker;
-
-	if (!raw || !raw[0])
-		return refuse(s, NULL, "a member has no name", e);
-	why = normalise(raw, s->path);
-	if (!why)
-		why = take_type(s, ae, flag, &entry);
-	if (why)
-		return refuse(s, raw, why, e);
-	marker = whiteout(s, &entry, &why);
-	if (why)
-		return refuse(s, raw, why, e);
-	if (marker < 0)
-		return 0;
-	if (marker) {
-		entry = (struct entry){.type = entry.type, .path = s->path};
-		return put_entry(s, &entry, e);
-	}
-	why = take_attributes(s, ae, &entry);
-	if (why == no_memory)
-		return err_set(e, -ENOMEM, "%s: %s", s->what, why);
-	return why ? refuse(s, raw, why, e) : put_entry(s, &entry, e);
 }
 
 /* --- the walk --- */
@@ -475,7 +203,7 @@ static int check_gap(const struct scan *s, uint64_t next, bool at_end, struct er
 
 	if (!s->in_member || next == end || (at_end && next > end && next - end <= 1024))
 		return 0;
-	return refuse(s, s->last_path, "its data is not as long as its size says", e);
+	return refuse(s, s->member.path, "its data is not as long as its size says", e);
 }
 
 /*
@@ -501,15 +229,14 @@ static const uint8_t *raw_header(struct scan *s, uint64_t data)
 	return s->header.len >= len ? s->header.data : NULL;
 }
 
-static int check_header(struct scan *s, struct archive_entry *ae, char *ret_flag, struct err *e)
+/* NULL and the member's type flag, or why it is refused. */
+static const char *check_header(struct scan *s, uint64_t data, char *ret_flag)
 {
-	uint64_t data = (uint64_t)archive_filter_bytes(s->a, 0);
 	const uint8_t *raw = raw_header(s, data);
-	const char *why = "its header is damaged";
 
-	if (raw)
-		why = tarhead_check(raw, (size_t)(data - s->header_start), ret_flag);
-	return why ? refuse(s, archive_entry_pathname(ae), why, e) : 0;
+	if (!raw)
+		return "its header is damaged";
+	return tarhead_check(raw, (size_t)(data - s->header_start), ret_flag);
 }
 
 /* 1: a member, 0: the end. */
@@ -520,39 +247,59 @@ static int next_member(struct scan *s, struct archive_entry **ret, struct err *e
 	/* Skipping the data first tells apart what is read for it and for the headers. */
 	r = s->in_member ? archive_read_data_skip(s->a) : ARCHIVE_OK;
 	if (r < ARCHIVE_WARN)
-		return archive_failed(s, s->last_path, e);
+		return archive_failed(s, s->member.path, e);
 	buf_clear(&s->header);
 	s->header_start = (uint64_t)archive_filter_bytes(s->a, 0);
 	s->in_header = true;
 	r = archive_read_next_header(s->a, ret);
 	s->in_header = false;
-	if (r == ARCHIVE_EOF && !s->stream_code)
-		return check_gap(s, (uint64_t)archive_filter_bytes(s->a, 0), true, e);
+	if (r == ARCHIVE_EOF && !s->stream_code) {
+		s->end_at = (uint64_t)archive_filter_bytes(s->a, 0);
+		return check_gap(s, s->end_at, true, e);
+	}
 	if (r != ARCHIVE_OK && !(r == ARCHIVE_WARN && is_name_warning(s->a)))
 		return archive_failed(s, NULL, e);
 	r = check_gap(s, (uint64_t)archive_read_header_position(s->a), false, e);
 	return r < 0 ? r : 1;
 }
 
+static int take_member(struct scan *s, struct archive_entry *ae, struct err *e)
+{
+	uint64_t off = (uint64_t)archive_filter_bytes(s->a, 0);
+	const char *raw = archive_entry_pathname(ae);
+	struct entry entry;
+	const char *why;
+	bool show;
+	char flag;
+	int r = 0;
+
+	why = check_header(s, off, &flag);
+	if (!why)
+		why = tarmember_take(&s->member, ae, flag, off, &entry, &show);
+	if (why == tarmember_no_memory)
+		return err_set(e, -ENOMEM, "%s: %s", s->what, why);
+	if (why)
+		return refuse(s, raw, why, e);
+	if (show)
+		r = put_entry(s, &entry, raw, e);
+	s->in_member = true;
+	s->data_end = round_up(off + s->member.data_len, 512);
+	return r;
+}
+
 static int walk(struct scan *s, struct err *e)
 {
 	struct archive_entry *ae;
-	char flag = 0;
 	int r;
 
 	for (;;) {
 		r = next_member(s, &ae, e);
-		if (r <= 0)
+		if (r > 0)
+			r = take_member(s, ae, e);
+		else
 			return r;
-		s->in_member = true;
-		s->data_end = (uint64_t)archive_filter_bytes(s->a, 0);
-		r = check_header(s, ae, &flag, e);
 		if (r < 0)
 			return r;
-		r = take_member(s, ae, flag, e);
-		if (r < 0)
-			return r;
-		memcpy(s->last_path, s->path, strlen(s->path) + 1);
 	}
 }
 
@@ -562,7 +309,12 @@ static int scan(struct scan *s, struct err *e)
 
 	if (r > 0)
 		r = walk(s, e);
-	return r < 0 ? r : drain(s, e);
+	if (r == 0)
+		r = drain(s, e);
+	/* Without an end marker the tar must end behind a member, not inside a header. */
+	if (r == 0 && s->end_at == s->data_end && s->block_end != s->end_at)
+		return err_set(e, -EBADMSG, "%s: the tar ends in the middle of a header", s->what);
+	return r;
 }
 
 int tarscan(struct stream *tar, const char *what, struct buf *toc, uint64_t *ret_nentries,

@@ -118,7 +118,8 @@ static inline ssize_t drip_read(struct stream *s, void *buf, size_t n, struct er
 	n = n < d->left ? n : d->left;
 	if (n == 0 && d->code)
 		return d->code;
-	memcpy(buf, d->p, n);
+	if (n > 0)
+		memcpy(buf, d->p, n);
 	d->p += n;
 	d->left -= n;
 	return (ssize_t)n;
