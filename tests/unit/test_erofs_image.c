@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* link: -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,36 @@
 
 #define GOLDEN   "tests/golden/erofs"
 #define TAR_SIZE (LIMIT_TAR_SIZE - 512)
+
+/* The allocation with this number fails, counting down; negative: none does. */
+static int fail_in = -1;
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+
+static bool fails_now(void)
+{
+	return fail_in >= 0 && fail_in-- == 0;
+}
+
+void *__wrap_malloc(size_t n)
+{
+	return fails_now() ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return fails_now() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+	return fails_now() ? NULL : __real_realloc(p, n);
+}
 
 static void assert_sound(const struct buf *image, uint64_t tar_size)
 {
@@ -289,6 +320,41 @@ static void a_full_disk_is_told(void **state)
 	assert_string_equal(e.text, "layer 1: cannot write the image: No space left on device");
 }
 
+/* Each allocation in turn: no crash, no leak (under the sanitizers), and the right words. */
+static void no_memory_is_told(void **state)
+{
+	_cleanup_buf_ struct buf toc, names = {.max = 1 << 20};
+	struct index ix;
+	int failures = 0;
+	uint64_t n;
+	int r;
+
+	/* Enough of everything that the table of names and the arena have to grow. */
+	buf_put_str(&names, "opaque d\nwhiteout e\nsymlink l to=x x:user.a=b\n");
+	for (unsigned int i = 0; i < 8000; i++)
+		buf_printf(&names, "reg d%u/%u size=1 at=%u\n", i % 7, i, i * 512);
+	n = toc_of(buf_cstr(&names), &toc);
+	ix = index_of(&toc, n, 8000 * 512);
+	do {
+		_cleanup_fd_ int fd = memfd_create("image", MFD_CLOEXEC);
+		struct err e = ERR_INIT;
+		struct extents x;
+
+		fail_in = failures;
+		r = erofs_image_write(&ix, "layer 1", fd, &e);
+		if (r == 0)
+			r = extents_load(fd, &x, &e);
+		if (r == 0)
+			extents_free(&x);
+		fail_in = -1;
+		if (r < 0) {
+			assert_int_equal(r, -ENOMEM);
+			assert_non_null(strstr(e.text, "memory"));
+		}
+	} while (r < 0 && ++failures < 1000000);
+	assert_true(failures > 15);
+}
+
 /* Larger than any buffer on the way, in every part of the image. */
 static void a_large_layer(void **state)
 {
@@ -386,6 +452,7 @@ int main(void)
 		cmocka_unit_test(refusals_of_the_tree_come_through),
 		cmocka_unit_test(overlapping_data_is_refused),
 		cmocka_unit_test(a_full_disk_is_told),
+		cmocka_unit_test(no_memory_is_told),
 		cmocka_unit_test(a_large_layer),
 		cmocka_unit_test(images_are_what_they_were),
 	};
