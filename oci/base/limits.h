@@ -87,6 +87,8 @@
 #define LIMIT_SOURCES_FILE    (1u << 20)
 /* The store's index.json: 300 bytes for each name of an image. */
 #define LIMIT_STORE_INDEX     (64u << 20)
+/* What is pinned: ranges of some 30 bytes, at most one for each two spans of a layer. */
+#define LIMIT_PINS            (64u << 20)
 /* Two bits for each of the most spans. */
 #define LIMIT_PRESENT_FILE    (LIMIT_TAR_SIZE / LIMIT_SPAN_MIN / 4 + 4096)
 
