@@ -147,7 +147,7 @@ bench: deps-check ## the measurements
 	$(again) tests
 	$(Q)B=$(B) tests/bench/run
 demo: deps-check ## the whole story on a throw-away store
-	$(again) tests
+	$(again) all $(STATICS)
 	$(Q)B=$(B) tests/demo
 deps: ## install what building needs
 	$(Q)tests/deps build
