@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/pull_fixture.h"
+
+#define SIZE (3u << 20) /* some spans */
+
+static const struct digest shared;
+
+static bool layer_dir_there(const struct digest *diff_id)
+{
+	char path[128], hex[DIGEST_HEX + 1];
+
+	snprintf(path, sizeof(path), "layers/%s", digest_hex(diff_id, hex));
+	return faccessat(fake.store, path, F_OK, 0) == 0;
+}
+
+static int tar_open(const struct digest *diff_id)
+{
+	struct keep_file f = file_of_layer(KEEP_TAR, diff_id, NULL);
+	int fd = store_file_open(fake.store, &f, O_RDONLY, NULL);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void assert_tar_is(const struct blob *b)
+{
+	_cleanup_fd_ int fd = tar_open(&b->diff_id);
+	_cleanup_buf_ struct buf got;
+
+	buf_init(&got, 64u << 20);
+	assert_int_equal(fd_read_all(fd, &got), 0);
+	assert_int_equal(got.len, b->tar.len);
+	assert_memory_equal(got.data, b->tar.data, got.len);
+}
+
+static void assert_tar_is_hole(const struct blob *b)
+{
+	_cleanup_fd_ int fd = tar_open(&b->diff_id);
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, b->tar.len);
+	assert_int_equal(st.st_blocks, 0);
+}
+
+static uint32_t present_flags(const struct blob *b)
+{
+	_cleanup_free_ void *bytes = NULL;
+	struct present p;
+	struct index ix;
+	uint32_t flags;
+
+	assert_int_equal(layer_index_read(&engine, &b->diff_id, &shared, &ix, &bytes, NULL), 0);
+	assert_int_equal(present_open(&engine, &b->diff_id, &shared, ix.nspans, &p, NULL), 0);
+	flags = p.flags;
+	present_free(&p);
+	return flags;
+}
+
+static size_t sources_of(const struct blob *b)
+{
+	struct sources s;
+	size_t n;
+
+	assert_int_equal(sources_load(&engine, &b->diff_id, &shared, &s, NULL), 0);
+	n = s.n;
+	sources_free(&s);
+	return n;
+}
+
+/* --- what a pull leaves --- */
+
+static void without_content(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	_cleanup_(record_freep) struct record *rec = NULL, *found = NULL;
+	struct err e = ERR_INIT;
+	struct digest manifest;
+	char text[DIGEST_TEXT];
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	manifest = put_image(&b, codec, 1);
+	if (pull_with(PULL_AUTO, NULL, NULL, &rec, &e) < 0)
+		fail_msg("%s", e.text);
+	assert_true(digest_equal(&rec->manifest, &manifest));
+	assert_int_equal(rec->nlayers, 1);
+	assert_true(rec->layers[0].proved);
+	assert_int_equal(rec->layers[0].size, b.tar.len);
+	assert_tar_is_hole(&b);
+	assert_int_equal(sources_of(&b), 1);
+	assert_int_equal(present_flags(&b), PRESENT_CLEAN);
+
+	assert_int_equal(image_find(&engine, "layout:x", &found, NULL), 0);
+	found = record_free(found);
+	assert_int_equal(image_find(&engine, digest_text(&manifest, text), &found, NULL), 0);
+	found = record_free(found);
+	assert_int_equal(image_find(&engine, "layout:y", &found, &e), -ENOENT);
+	assert_string_equal(e.text, "image layout:y is not known: tarn pull it first");
+	blob_free(&b);
+}
+
+static void with_all_content(void **state)
+{
+	static const enum codec_kind kinds[] = {CODEC_RAW, CODEC_GZIP, CODEC_ZSTD};
+	struct blob b[3];
+
+	for (size_t i = 0; i < 3; i++)
+		put_layer(&b[i], kinds[i], SIZE + 12345 * i);
+	put_image(b, kinds, 3);
+	pull_ok(PULL_ALL);
+	for (size_t i = 0; i < 3; i++) {
+		assert_tar_is(&b[i]);
+		assert_int_equal(present_flags(&b[i]), PRESENT_CLEAN | PRESENT_COMPLETE);
+		blob_free(&b[i]);
+	}
+	assert_int_equal(fake.mounts, 0);
+}
+
+static void a_known_layer_is_not_read_again(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	put_image(&b, codec, 1);
+	pull_ok(PULL_NONE);
+	/* Its blob may even be gone. */
+	put_blob(&b.digest, "", 0);
+	pull_ok(PULL_NONE);
+	assert_int_equal(fake.creates[KEEP_TAR], 1);
+	assert_int_equal(fake.creates[KEEP_MAP], 1);
+	blob_free(&b);
+}
+
+static void another_blob_of_a_layer_is_another_map(void **state)
+{
+	enum codec_kind codec = CODEC_GZIP;
+	struct blob a, b;
+
+	put_layer(&a, CODEC_GZIP, SIZE);
+	put_image(&a, &codec, 1);
+	pull_ok(PULL_ALL);
+	put_layer(&b, CODEC_ZSTD, SIZE);
+	assert_true(digest_equal(&a.diff_id, &b.diff_id));
+	codec = CODEC_ZSTD;
+	put_image(&b, &codec, 1);
+	pull_ok(PULL_NONE);
+	assert_int_equal(fake.creates[KEEP_TAR], 1);
+	assert_int_equal(fake.creates[KEEP_MAP], 2);
+	assert_int_equal(sources_of(&a), 2);
+	assert_tar_is(&a);
+	assert_int_equal(present_flags(&a), PRESENT_CLEAN | PRESENT_COMPLETE);
+	blob_free(&a);
+	blob_free(&b);
+}
+
+/* Content that was left out the first time is brought when it is asked for. */
+static void all_brings_what_was_left_out(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	put_image(&b, codec, 1);
+	pull_ok(PULL_NONE);
+	pull_ok(PULL_ALL);
+	assert_int_equal(fake.mounts, 1);
+	assert_int_equal(fake.umounts, 1);
+	assert_int_equal(present_flags(&b), PRESENT_CLEAN | PRESENT_COMPLETE);
+	blob_free(&b);
+}
+
+static void names_move(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	_cleanup_(record_freep) struct record *rec = NULL;
+	struct digest first, second;
+	struct records rs;
+	struct blob a, b;
+	bool gone = true;
+
+	put_layer(&a, CODEC_GZIP, SIZE);
+	first = put_image(&a, codec, 1);
+	pull_ok(PULL_NONE);
+	assert_int_equal(pull_with(PULL_NONE, "mine", NULL, &rec, NULL), 0);
+	rec = record_free(rec);
+	put_layer(&b, CODEC_GZIP, SIZE / 2);
+	second = put_image(&b, codec, 1);
+	pull_ok(PULL_NONE);
+	assert_int_equal(image_find(&engine, "layout:x", &rec, NULL), 0);
+	assert_true(digest_equal(&rec->manifest, &second));
+	rec = record_free(rec);
+	assert_int_equal(image_find(&engine, "mine", &rec, NULL), 0);
+	assert_true(digest_equal(&rec->manifest, &first));
+	assert_int_equal(rec->names.n, 1);
+	rec = record_free(rec);
+
+	assert_int_equal(image_remove(&engine, "mine", &gone, NULL), 0);
+	assert_true(gone);
+	assert_int_equal(images_load(&engine, &rs, NULL), 0);
+	assert_int_equal(rs.n, 1);
+	records_free(&rs);
+	assert_int_equal(image_remove(&engine, "mine", &gone, NULL), -ENOENT);
+	blob_free(&a);
+	blob_free(&b);
+}
+
+/* --- what a pull refuses --- */
+
+/* It fails with @code and these words, and of the layer nothing is left. */
+static void refuse(const struct blob *b, int code, const char *words)
+{
+	struct record *rec = NULL, *found = NULL;
+	struct err e = ERR_INIT;
+	int r = pull_with(PULL_ALL, NULL, NULL, &rec, &e);
+
+	if (r != code || !strstr(e.text, words))
+		fail_msg("%d: %s", r, e.text);
+	assert_null(rec);
+	assert_false(layer_dir_there(&b->diff_id));
+	assert_int_equal(image_find(&engine, "layout:x", &found, NULL), -ENOENT);
+}
+
+static void a_tar_that_is_not_the_diff_id(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	b.diff_id.sum[5] ^= 1;
+	put_image(&b, codec, 1);
+	refuse(&b, -EBADMSG, "wrong digest: its tar has sha256:");
+	blob_free(&b);
+}
+
+static void a_blob_that_was_changed(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_RAW};
+	struct blob b;
+
+	put_layer(&b, CODEC_RAW, SIZE);
+	put_image(&b, codec, 1);
+	b.bytes.data[100000] ^= 1;
+	put_blob(&b.digest, b.bytes.data, b.bytes.len);
+	refuse(&b, -EBADMSG, "layer sha256:");
+	blob_free(&b);
+}
+
+static void a_gzip_that_was_cut(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	b.bytes.len /= 2;
+	assert_int_equal(digest_of(b.bytes.data, b.bytes.len, &b.digest), 0);
+	put_blob(&b.digest, b.bytes.data, b.bytes.len);
+	put_image(&b, codec, 1);
+	refuse(&b, -EBADMSG, "inside a member");
+	blob_free(&b);
+}
+
+static void a_blob_shorter_than_its_manifest_says(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	put_image(&b, codec, 1);
+	put_blob(&b.digest, b.bytes.data, b.bytes.len - 1);
+	refuse(&b, -EBADMSG, "where its manifest says");
+	blob_free(&b);
+}
+
+static void a_manifest_that_was_changed(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	struct digest manifest;
+	struct blob b;
+	char text[1000];
+	int fd;
+	ssize_t n;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	manifest = put_image(&b, codec, 1);
+	snprintf(text, sizeof(text), "%s/blobs/sha256/", layout);
+	digest_hex(&manifest, text + strlen(text));
+	fd = open(text, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	n = pread(fd, text, 1, 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(pwrite(fd, " ", 1, 0), 1);
+	close(fd);
+	refuse(&b, -EBADMSG, "wrong digest");
+	blob_free(&b);
+}
+
+static void a_full_store(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	static const uint32_t kinds[] = {KEEP_TAR,     KEEP_IMAGE,   KEEP_MAP,
+					 KEEP_PRESENT, KEEP_SOURCES, KEEP_INDEX};
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	put_image(&b, codec, 1);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		fail_next(KEEP_FILE_PUBLISH, kinds[i], -ENOSPC);
+		refuse(&b, -ENOSPC, "No space left on device");
+	}
+	pull_ok(PULL_ALL);
+	assert_tar_is(&b);
+	blob_free(&b);
+}
+
+static void leftovers_of_a_crash_do_no_harm(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	struct keep_file tar, present;
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	put_image(&b, codec, 1);
+	tar = file_of_layer(KEEP_TAR, &b.diff_id, NULL);
+	present = file_of_layer(KEEP_PRESENT, &b.diff_id, NULL);
+	assert_int_equal(file_write(&engine, &tar, "half", 4, NULL), 0);
+	assert_int_equal(file_write(&engine, &present, "half", 4, NULL), 0);
+	pull_ok(PULL_NONE);
+	assert_tar_is_hole(&b);
+	blob_free(&b);
+}
+
+static void a_damaged_index_is_made_anew(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	struct keep_file f;
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	put_image(&b, codec, 1);
+	pull_ok(PULL_NONE);
+	f = file_of_layer(KEEP_INDEX, &b.diff_id, NULL);
+	assert_int_equal(file_write(&engine, &f, "TARNIDX", 7, NULL), 0);
+	pull_ok(PULL_ALL);
+	assert_tar_is(&b);
+	blob_free(&b);
+}
+
+/* --- clients --- */
+
+struct client {
+	unsigned told, gone_after;
+};
+
+static int told(void *ctx, const char *text, uint64_t done, uint64_t total)
+{
+	struct client *c = ctx;
+
+	assert_non_null(strstr(text, "layer sha256:"));
+	assert_true(done <= total);
+	c->told++;
+	return 0;
+}
+
+static bool gone(void *ctx)
+{
+	struct client *c = ctx;
+
+	return c->gone_after && c->gone_after-- == 1;
+}
+
+static void a_client_that_goes_away_ends_it(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	struct client c = {.gone_after = 2};
+	const struct watch w = {.progress = told, .cancelled = gone, .ctx = &c};
+	struct record *rec = NULL;
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	put_image(&b, codec, 1);
+	assert_int_equal(pull_with(PULL_ALL, NULL, &w, &rec, NULL), -EPIPE);
+	assert_false(layer_dir_there(&b.diff_id));
+	assert_int_equal(pull_with(PULL_ALL, NULL, &w, &rec, NULL), 0);
+	assert_true(c.told > 0);
+	record_free(rec);
+	blob_free(&b);
+}
+
+static void *pull_thread(void *unused)
+{
+	struct record *rec = NULL;
+	int r = pull_with(PULL_ALL, NULL, NULL, &rec, NULL);
+
+	record_free(rec);
+	return (void *)(intptr_t)r;
+}
+
+static void two_pulls_make_one_layer(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	pthread_t thread[3];
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, 2 * SIZE);
+	put_image(&b, codec, 1);
+	for (size_t i = 0; i < ARRAY_LEN(thread); i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, pull_thread, NULL), 0);
+	for (size_t i = 0; i < ARRAY_LEN(thread); i++) {
+		void *r;
+
+		assert_int_equal(pthread_join(thread[i], &r), 0);
+		assert_int_equal((intptr_t)r, 0);
+	}
+	assert_int_equal(fake.creates[KEEP_TAR], 1);
+	assert_tar_is(&b);
+	blob_free(&b);
+}
+
+#define in_store(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		in_store(without_content),
+		in_store(with_all_content),
+		in_store(a_known_layer_is_not_read_again),
+		in_store(another_blob_of_a_layer_is_another_map),
+		in_store(all_brings_what_was_left_out),
+		in_store(names_move),
+		in_store(a_tar_that_is_not_the_diff_id),
+		in_store(a_blob_that_was_changed),
+		in_store(a_gzip_that_was_cut),
+		in_store(a_blob_shorter_than_its_manifest_says),
+		in_store(a_manifest_that_was_changed),
+		in_store(a_full_store),
+		in_store(leftovers_of_a_crash_do_no_harm),
+		in_store(a_damaged_index_is_made_anew),
+		in_store(a_client_that_goes_away_ends_it),
+		in_store(two_pulls_make_one_layer),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
