@@ -141,6 +141,8 @@ static void blame(struct flight *f, struct run *run, int code, const char *text,
 	struct layer *l = run->layer;
 	enum blame b = blame_of(code);
 
+	if (code == -ECANCELED)
+		return;
 	if (code == 0) {
 		blame_death(run);
 		return;

@@ -75,7 +75,7 @@ int fetch_parse_layout(struct fetcher_self *f, struct fetch_note *done, struct e
 	const struct fetch_job *j = &f->job;
 	struct fetch_note note = {0};
 	struct descriptor d;
-	const void *data;
+	const void *data = NULL;
 	int r = input(f, &data, e);
 
 	memset(&d, 0, sizeof(d));
@@ -90,7 +90,7 @@ int fetch_parse_manifest(struct fetcher_self *f, struct fetch_note *done, struct
 	const struct fetch_job *j = &f->job;
 	struct fetch_note note = {0};
 	struct manifest_doc doc;
-	const void *data;
+	const void *data = NULL;
 	int r = input(f, &data, e);
 
 	memset(&doc, 0, sizeof(doc));
@@ -104,7 +104,7 @@ int fetch_parse_config(struct fetcher_self *f, struct fetch_note *done, struct e
 {
 	struct fetch_note note = {0};
 	struct diff_ids ids;
-	const void *data;
+	const void *data = NULL;
 	int r = input(f, &data, e);
 
 	memset(&ids, 0, sizeof(ids));

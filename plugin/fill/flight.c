@@ -173,7 +173,7 @@ struct flight *flight_free(struct flight *f)
 	f->closing = true;
 	workers_free(f->workers);
 	while (f->fetchers)
-		pool_drop(f, f->fetchers, NULL);
+		pool_drop(f, f->fetchers, -ECANCELED, NULL);
 	while (f->drains) {
 		struct drain *d = f->drains;
 

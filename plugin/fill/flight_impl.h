@@ -103,7 +103,10 @@ void flight_dispatch(struct flight *f);
 void span_again(struct flight *f, struct layer *l, uint32_t span);
 /* @span, not in a queue, cannot be had: ABSENT, and who waits is denied with @err (> 0). */
 void span_give_up(struct flight *f, struct layer *l, uint32_t span, int err);
-/* The fetcher's job ended before its last span: @code as in FETCH_FAIL, or 0 when it died. */
+/*
+ * The fetcher's job ended before its last span: @code as in FETCH_FAIL, 0 when it died, or
+ * -ECANCELED when it was stopped.
+ */
 void run_failed(struct flight *f, struct run *run, int code, const char *text,
 		uint32_t retry_after_s);
 void run_end(struct flight *f, struct run *run);
@@ -133,8 +136,11 @@ struct fetcher *pool_idle(struct flight *f, enum prio prio);
 bool pool_start(struct flight *f, struct fetcher *fe, const struct run *run, int fd);
 /* Fetchers that have been silent too long are dropped; the others' time is waited for. */
 void pool_watch(struct flight *f);
-/* Closes the socket, so that the process ends; its run has failed. */
-void pool_drop(struct flight *f, struct fetcher *fe, const char *why);
+/*
+ * Closes the socket, so that the process ends; its run has failed with @code: 0 when that is the
+ * fetcher's fault, -ECANCELED when it is nobody's. @why is logged, if not NULL.
+ */
+void pool_drop(struct flight *f, struct fetcher *fe, int code, const char *why);
 void pool_drop_layer(struct flight *f, const struct layer *l);
 void fetcher_unref(struct fetcher *fe);
 

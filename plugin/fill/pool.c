@@ -23,6 +23,8 @@
  * in this time (4 MiB in a minute: 70 KB/s); whoever is silent longer hangs.
  */
 #define SILENCE_MS 60000u
+/* A span takes less than this from a source worth waiting for when a layer is to go. */
+#define HALT_MS 1000u
 
 static void drop_silently(struct flight *f, struct fetcher *fe)
 {
@@ -47,7 +49,7 @@ void fetcher_unref(struct fetcher *fe)
 	free(fe);
 }
 
-void pool_drop(struct flight *f, struct fetcher *fe, const char *why)
+void pool_drop(struct flight *f, struct fetcher *fe, int code, const char *why)
 {
 	struct run run = fe->run;
 
@@ -58,7 +60,7 @@ void pool_drop(struct flight *f, struct fetcher *fe, const char *why)
 	if (run.layer && f->closing)
 		run.layer->inflight--;
 	else if (run.layer)
-		run_failed(f, &run, 0, NULL, 0);
+		run_failed(f, &run, code, NULL, 0);
 }
 
 /* --- what fetchers say --- */
@@ -83,8 +85,10 @@ static bool hear_end(struct flight *f, struct fetcher *fe, struct fetch_note *n)
 {
 	struct run run = fe->run;
 
-	if (n->op == FETCH_DONE ? run.next != run.end : n->code >= 0)
+	if (n->op == FETCH_DONE ? run.next != run.end : n->code >= 0 || n->code < -4095)
 		return false;
+	if (n->code == -ECANCELED) /* only we may say that */
+		n->code = -EPROTO;
 	fe->run.layer = NULL;
 	n->text[sizeof(n->text) - 1] = '\0';
 	for (char *c = n->text; *c; c++)
@@ -126,11 +130,11 @@ static void readable(void *ctx, uint32_t events)
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
 		if (n <= 0) {
-			pool_drop(f, fe, fe->run.layer ? "it died at work" : NULL);
+			pool_drop(f, fe, 0, fe->run.layer ? "it died at work" : NULL);
 			return;
 		}
 		if (n != sizeof(note) || !hear(f, fe, &note)) {
-			pool_drop(f, fe, "it sent nonsense");
+			pool_drop(f, fe, 0, "it sent nonsense");
 			return;
 		}
 	}
@@ -218,7 +222,7 @@ struct fetcher *pool_idle(struct flight *f, enum prio prio)
 bool pool_start(struct flight *f, struct fetcher *fe, const struct run *run, int fd)
 {
 	if (keep_sendmsg(fe->sock, &f->job, sizeof(f->job), &fd, fd >= 0 ? 1 : 0) < 0) {
-		pool_drop(f, fe, "it takes no jobs");
+		pool_drop(f, fe, 0, "it takes no jobs");
 		return false;
 	}
 	fe->run = *run;
@@ -242,7 +246,7 @@ void pool_watch(struct flight *f)
 		if (!fe->run.layer)
 			continue;
 		if (now - fe->run.heard_ms >= most)
-			pool_drop(f, fe, "it hangs");
+			pool_drop(f, fe, 0, "it hangs");
 		else if (fe->run.heard_ms + most < next)
 			next = fe->run.heard_ms + most;
 	}
@@ -250,13 +254,16 @@ void pool_watch(struct flight *f)
 		flight_wake_at(f, next);
 }
 
-/* What is nearly done may end; a long stream nobody wants any more is cut off. */
+/* What is nearly done may end; a long stream, or one that has come to a halt, is cut off. */
 void pool_drop_layer(struct flight *f, const struct layer *l)
 {
+	uint64_t now = clock_ms();
+
 	for (struct fetcher *fe = f->fetchers, *after; fe; fe = after) {
 		after = fe->next;
-		if (fe->run.layer == l && fe->run.end - fe->run.next > PLAN_RUN_FILL)
-			pool_drop(f, fe, NULL);
+		if (fe->run.layer == l && (fe->run.end - fe->run.next > PLAN_RUN_FILL ||
+					   now - fe->run.heard_ms > HALT_MS))
+			pool_drop(f, fe, -ECANCELED, NULL);
 	}
 }
 

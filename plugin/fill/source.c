@@ -160,7 +160,27 @@ static void open_start(struct flight *f, struct layer *l, uint32_t source)
 	snprintf(o->req.layout.dir, sizeof(o->req.layout.dir), "%s", s->dir);
 	s->opening = true;
 	l->inflight++;
-	workers_submit(f->workers, &o->w, WORK_SLOW);
+	workers_submit(f->workers, &o->w, WORK_KEEPER);
+}
+
+/*
+ * Is a host in trouble being asked already? One request at a time finds out whether it is well
+ * again; more would only keep the fetchers from layers that other hosts have.
+ */
+static bool being_tried(const struct flight *f, const struct layer_source *s)
+{
+	for (const struct fetcher *fe = f->fetchers; fe && !s->at.local; fe = fe->next) {
+		const struct run *run = &fe->run;
+		const struct layer_source *other;
+
+		if (!run->layer)
+			continue;
+		other = &run->layer->sources[run->source];
+		if (other->fails > 0 && !other->at.local &&
+		    strcmp(other->at.at.host, s->at.at.host) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* The local one first, also while it is being opened: that takes no longer than a request. */
@@ -180,7 +200,7 @@ int source_pick(struct flight *f, struct layer *l, uint32_t span)
 			continue;
 		}
 		if (!s->at.local || s->opened)
-			return (int)i;
+			return being_tried(f, s) ? SOURCE_WAIT : (int)i;
 		if (!s->opening)
 			open_start(f, l, i);
 		return SOURCE_WAIT;

@@ -172,6 +172,8 @@ static void check_done(struct work *w)
 		;
 	} else if (s->result == 0 && s->failures == l->sync_failures) {
 		arrived(s);
+	} else if (flight_draining(f, l)) {
+		span_set(l, s->span, SPAN_ABSENT);
 	} else {
 		span_set(l, s->span, SPAN_QUEUED);
 		queue_put(f, l, s->span, true);

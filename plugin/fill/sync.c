@@ -163,7 +163,7 @@ void sync_start(struct flight *f, struct layer *l)
 	l->sync_again = false;
 	l->syncing = true;
 	l->inflight++;
-	workers_submit(f->workers, &s->w, WORK_SLOW);
+	workers_submit(f->workers, &s->w, WORK_SYNC);
 }
 
 static void sync_due(void *ctx)
@@ -291,7 +291,7 @@ void flight_check_complete(struct flight *f, struct layer *l)
 	c->changes = l->changes;
 	l->checking = true;
 	l->inflight++;
-	workers_submit(f->workers, &c->w, WORK_SLOW);
+	workers_submit(f->workers, &c->w, WORK_WHOLE);
 }
 
 /* --- hits on what may yet be lost --- */

@@ -14,25 +14,30 @@
 #include "oci/base/limits.h"
 #include "plugin/loop.h"
 
-#define SLOW_THREADS 2
+/* Threads for each class; FIRST and SECOND share theirs, one for each CPU. */
+static const uint32_t threads_of[WORK_CLASSES] = {
+	[WORK_KEEPER] = 1,
+	[WORK_SYNC] = 2,
+	[WORK_WHOLE] = 1,
+};
 
 struct queue {
 	struct work *first, **last;
 };
 
 struct thread {
-	struct workers *ws; /* borrowed */
-	bool slow;
+	struct workers *ws;    /* borrowed */
+	enum work_class class; /* WORK_FIRST: and WORK_SECOND */
 	bool started;
 	pthread_t id;
 	void *scratch; /* owned */
 };
 
 struct workers {
-	struct loop_io *io;   /* owned */
-	int wake;             /* owned eventfd: something is in `done` */
-	pthread_mutex_t lock; /* guards the queues and stop */
-	pthread_cond_t fast, slow;
+	struct loop_io *io;                /* owned */
+	int wake;                          /* owned eventfd: something is in `done` */
+	pthread_mutex_t lock;              /* guards the queues and stop */
+	pthread_cond_t more[WORK_CLASSES]; /* of WORK_SECOND too it is WORK_FIRST's */
 	struct queue todo[WORK_CLASSES];
 	struct queue done;
 	bool stop;
@@ -65,14 +70,11 @@ static struct work *queue_get(struct queue *q)
 	return w;
 }
 
-static struct work *next_work(struct workers *ws, bool slow)
+static struct work *next_work(struct workers *ws, enum work_class class)
 {
-	struct work *w;
+	struct work *w = queue_get(&ws->todo[class]);
 
-	if (slow)
-		return queue_get(&ws->todo[WORK_SLOW]);
-	w = queue_get(&ws->todo[WORK_FIRST]);
-	return w ? w : queue_get(&ws->todo[WORK_SECOND]);
+	return w || class != WORK_FIRST ? w : queue_get(&ws->todo[WORK_SECOND]);
 }
 
 static void *thread_main(void *arg)
@@ -83,12 +85,12 @@ static void *thread_main(void *arg)
 
 	pthread_mutex_lock(&ws->lock);
 	for (;;) {
-		struct work *w = next_work(ws, t->slow);
+		struct work *w = next_work(ws, t->class);
 
 		if (!w && ws->stop)
 			break;
 		if (!w) {
-			pthread_cond_wait(t->slow ? &ws->slow : &ws->fast, &ws->lock);
+			pthread_cond_wait(&ws->more[t->class], &ws->lock);
 			continue;
 		}
 		pthread_mutex_unlock(&ws->lock);
@@ -133,7 +135,7 @@ void workers_submit(struct workers *ws, struct work *w, enum work_class class)
 {
 	pthread_mutex_lock(&ws->lock);
 	queue_put(&ws->todo[class], w);
-	pthread_cond_signal(class == WORK_SLOW ? &ws->slow : &ws->fast);
+	pthread_cond_signal(&ws->more[class == WORK_SECOND ? WORK_FIRST : class]);
 	pthread_mutex_unlock(&ws->lock);
 }
 
@@ -153,6 +155,30 @@ static int start(struct thread *t)
 	return -r;
 }
 
+static int start_all(struct workers *ws, uint32_t ncpu)
+{
+	uint32_t at = 0;
+
+	ws->n = ncpu ? ncpu : 1;
+	for (int c = 0; c < WORK_CLASSES; c++)
+		ws->n += threads_of[c];
+	ws->thread = calloc(ws->n, sizeof(*ws->thread));
+	if (!ws->thread)
+		return -ENOMEM;
+	for (int c = WORK_KEEPER; c < WORK_CLASSES; c++)
+		for (uint32_t i = 0; i < threads_of[c]; i++)
+			ws->thread[at++].class = (enum work_class)c;
+	for (uint32_t i = 0; i < ws->n; i++) {
+		int r;
+
+		ws->thread[i].ws = ws;
+		r = start(&ws->thread[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int workers_new(struct loop *loop, uint32_t ncpu, struct workers **ret)
 {
 	struct workers *ws = calloc(1, sizeof(*ws));
@@ -161,24 +187,17 @@ int workers_new(struct loop *loop, uint32_t ncpu, struct workers **ret)
 	if (!ws)
 		return -ENOMEM;
 	pthread_mutex_init(&ws->lock, NULL);
-	pthread_cond_init(&ws->fast, NULL);
-	pthread_cond_init(&ws->slow, NULL);
-	for (int i = 0; i < WORK_CLASSES; i++)
+	for (int i = 0; i < WORK_CLASSES; i++) {
+		pthread_cond_init(&ws->more[i], NULL);
 		queue_init(&ws->todo[i]);
+	}
 	queue_init(&ws->done);
 	ws->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = ws->wake < 0 ? -errno : 0;
 	if (r == 0)
 		r = loop_add_io(loop, ws->wake, EPOLLIN, false, hand_back, ws, &ws->io);
-	ws->n = (ncpu ? ncpu : 1) + SLOW_THREADS;
-	ws->thread = calloc(ws->n, sizeof(*ws->thread));
-	if (!ws->thread)
-		r = -ENOMEM;
-	for (uint32_t i = 0; r == 0 && i < ws->n; i++) {
-		ws->thread[i].ws = ws;
-		ws->thread[i].slow = i < SLOW_THREADS;
-		r = start(&ws->thread[i]);
-	}
+	if (r == 0)
+		r = start_all(ws, ncpu);
 	if (r < 0) {
 		workers_free(ws);
 		return r;
@@ -191,8 +210,8 @@ static void join_all(struct workers *ws)
 {
 	pthread_mutex_lock(&ws->lock);
 	ws->stop = true;
-	pthread_cond_broadcast(&ws->fast);
-	pthread_cond_broadcast(&ws->slow);
+	for (int i = 0; i < WORK_CLASSES; i++)
+		pthread_cond_broadcast(&ws->more[i]);
 	pthread_mutex_unlock(&ws->lock);
 	for (uint32_t i = 0; ws->thread && i < ws->n; i++) {
 		if (ws->thread[i].started)
@@ -209,8 +228,8 @@ struct workers *workers_free(struct workers *ws)
 	hand_back(ws, 0);
 	loop_remove_io(ws->io);
 	cleanup_closep(&ws->wake);
-	pthread_cond_destroy(&ws->slow);
-	pthread_cond_destroy(&ws->fast);
+	for (int i = 0; i < WORK_CLASSES; i++)
+		pthread_cond_destroy(&ws->more[i]);
 	pthread_mutex_destroy(&ws->lock);
 	free(ws->thread);
 	free(ws);

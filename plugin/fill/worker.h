@@ -22,10 +22,18 @@ struct work {
 };
 
 /*
- * FIRST before SECOND, by threads of their own number: as many as CPUs. SLOW jobs may block for
- * seconds; two more threads run them and nothing else.
+ * Work that keeps a CPU busy, FIRST before SECOND, is for as many threads as there are CPUs. Work
+ * that may block for seconds has threads of its own for each kind, so that none of it can hold up
+ * a reader or the others.
  */
-enum work_class { WORK_FIRST = 0, WORK_SECOND, WORK_SLOW, WORK_CLASSES };
+enum work_class {
+	WORK_FIRST = 0, /* a reader waits */
+	WORK_SECOND,
+	WORK_KEEPER, /* keep_call() */
+	WORK_SYNC,   /* fdatasync */
+	WORK_WHOLE,  /* a whole tar is read */
+	WORK_CLASSES,
+};
 
 #define WORKER_SCRATCH LIMIT_SPAN_MAX
 
