@@ -187,13 +187,30 @@ static void print_verified(const struct answer *a)
 	table_print(t);
 }
 
+static int verdict(const struct cli *cli, const char *what, const struct json *done)
+{
+	uint64_t bad = show_int(done, "bad"), layers = show_int(done, "bad_layers");
+	struct err e = ERR_INIT;
+	char text[SHOW_MAX];
+
+	if (bad == 0 && layers == 0)
+		return 0;
+	if (layers > 0)
+		err_set(&e, -EIO,
+			"%s: a layer is not what its manifest says, and is not used any more: rm the "
+			"image and pull it again", what);
+	else
+		err_set(&e, -EIO,
+			"%s: %s were bad and have been dropped: they are fetched again when they are "
+			"read", what, show_size(bad, text));
+	return cli_fail(cli, &e);
+}
+
 int cmd_verify(int argc, char **argv, const struct cli *cli)
 {
 	_cleanup_request_ struct request rq = {0};
 	_cleanup_answer_ struct answer a = {0};
 	struct err e = ERR_INIT;
-	char text[SHOW_MAX];
-	uint64_t bad;
 	int r;
 
 	while (cli_getopt(cli, argc, argv) != -1)
@@ -205,15 +222,9 @@ int cmd_verify(int argc, char **argv, const struct cli *cli)
 	}
 	if (r < 0)
 		return cli_fail(cli, &e);
-	bad = show_int(answer_done(&a), "bad");
 	if (cli->json)
 		r = print_with_layers(cli, &a);
 	else if (!cli->quiet)
 		print_verified(&a);
-	if (r != 0 || bad == 0)
-		return r;
-	err_set(&e, -EIO,
-		"%s: %s were bad and have been dropped: they are fetched again when they are read",
-		argv[optind], show_size(bad, text));
-	return cli_fail(cli, &e);
+	return r ? r : verdict(cli, argv[optind], answer_done(&a));
 }

@@ -11,7 +11,7 @@
 #include "plugin/cli/cli.h"
 #include "plugin/cli/show.h"
 
-/* pin, unpin, rm and gc: what stays and what goes. */
+/* pin, unpin and rm. */
 
 static int print_done(const struct cli *cli, const struct answer *a)
 {
@@ -91,49 +91,4 @@ int cmd_rm(int argc, char **argv, const struct cli *cli)
 	else if (!cli->quiet)
 		printf("forgot the name %s; the image has others\n", argv[optind]);
 	return 0;
-}
-
-static void print_collected(const struct answer *a)
-{
-	_cleanup_(table_freep) struct table *t = table_new("REMOVED|NAME|>FREED");
-	char text[SHOW_MAX];
-
-	for (size_t i = 0; i < json_count(a->rows); i++) {
-		const struct json *row = json_at(a->rows, i);
-
-		table_cell(t, show_str(row, "kind"));
-		table_cell(t, show_digest(show_str(row, "name"), text));
-		table_size(t, show_int(row, "freed"));
-	}
-	table_print(t);
-	printf("freed %s\n", show_size(show_int(answer_done(a), "freed"), text));
-}
-
-int cmd_gc(int argc, char **argv, const struct cli *cli)
-{
-	_cleanup_request_ struct request rq = {0};
-	_cleanup_answer_ struct answer a = {0};
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	struct err e = ERR_INIT;
-	_cleanup_buf_ struct buf out;
-	int r = request_open(&rq, "gc", &e);
-
-	buf_init(&out, 2 * (size_t)LIMIT_CTL_ROWS);
-	if (r == 0)
-		r = ask(cli, &rq, &a, &e);
-	if (r < 0)
-		return cli_fail(cli, &e);
-	if (!cli->json) {
-		if (!cli->quiet)
-			print_collected(&a);
-		return 0;
-	}
-	g = json_gen_new(&out, true);
-	if (!g)
-		return print_json(cli, &out);
-	json_open_map(g, NULL);
-	json_put_int(g, "freed", (int64_t)show_int(answer_done(&a), "freed"));
-	json_put_value(g, "removed", a.rows);
-	json_close_map(g);
-	return print_json(cli, &out);
 }

@@ -22,6 +22,7 @@
 #include "plugin/engine.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
+#include "plugin/store/filling.h"
 
 /* How long a client may take to send its request, or to make room for an answer. */
 #define CLIENT_TIMEOUT_MS 10000
@@ -431,6 +432,8 @@ int ctl_server_new(struct engine *en, int listen_fd, struct ctl_server **ret)
 		free(s);
 		return r;
 	}
+	if (en->keep && filling_pins(en) < 0)
+		log_warn("pins: out of memory; what is pinned is not brought here");
 	*ret = s;
 	return 0;
 }
