@@ -141,3 +141,47 @@ image_tar() {
 	[[ $output == *"left loop devices:"* ]]
 	leak_check
 }
+
+# A daemon that does only what the contract says of starting and stopping.
+stand_in() { # lines of bash before it is ready
+	mkdir -p "$RIG/build"
+	printf '#!/bin/bash\n%s\n%s\n' "$1" 'trap "exit 0" TERM; echo "tarnd: ready"
+		while :; do sleep 0.05; done' >"$RIG/build/tarnd"
+	chmod +x "$RIG/build/tarnd"
+	B=$RIG/build
+}
+
+@test "a daemon is started and stopped; its store is made private" {
+	stand_in 'echo "$*" >"$TARN_RIG/args"'
+	start_tarnd --config none
+	[ "$(cat "$RIG/args")" = "--store $RIG/store --socket $RIG/tarnd.sock --config none" ]
+	[ "$(stat -c %a "$RIG/store")" = 700 ]
+	pid=$TARND_PID
+	stop_tarnd
+	rig_gone "$pid"
+	leak_check
+}
+
+@test "a daemon that dies at its start, or ends badly, fails the test" {
+	stand_in 'exit 3'
+	run start_tarnd
+	[ "$status" != 0 ]
+
+	stand_in ''
+	sed -i 's/exit 0/exit 5/' "$RIG/build/tarnd"
+	start_tarnd
+	rc=0
+	stop_tarnd || rc=$?
+	[ $rc = 5 ]
+}
+
+@test "a process that a daemon leaves behind is found and ended" {
+	stand_in 'setsid sleep 1000 &'
+	start_tarnd
+	stop_tarnd
+	run leak_check
+	[ "$status" = 1 ]
+	[[ $output == *"left running: "*"sleep 1000"* ]]
+	kill "$(rig_pids)"
+	rig_wait 5 "its end" leak_check
+}
