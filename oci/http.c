@@ -357,6 +357,7 @@ struct http_call *http_call_free(struct http_call *c)
 			drain(c);
 		curl_multi_remove_handle(c->h->multi, c->h->easy);
 		curl_easy_reset(c->h->easy); /* it holds pointers into @c */
+		curl_easy_setopt(c->h->easy, CURLOPT_NOSIGNAL, 1L);
 	}
 	http_call_unbuild(c);
 	c->h->busy = false;

@@ -10,6 +10,7 @@
  *	range DIGEST SIZE OFF LEN  registry_blob_range(), read to its end
  *	peek DIGEST SIZE OFF LEN N the same, freed after N bytes
  *	idle DIGEST SIZE OFF LEN N the same, read to its end after a pause of N ms behind 1 KiB
+ *	nested DIGEST SIZE OFF LEN a manifest asked for while the range is open, then the range read
  *	sleep MS                   nothing for so long
  *
  * For each operation one line: "ok NAME BYTES SHA256 [CONTENT-TYPE DIGEST]" or "fail NAME ERRNO
@@ -122,7 +123,7 @@ static int read_some(struct cat *c, struct stream *s, uint64_t most, unsigned lo
 {
 	_cleanup_free_ uint8_t *buf = malloc(c->piece);
 	uint64_t total = 0;
-	ssize_t n = 1;
+	ssize_t n = buf ? 1 : -ENOMEM;
 
 	while (n > 0 && total < most) {
 		size_t want = most - total < c->piece ? (size_t)(most - total) : c->piece;
@@ -140,22 +141,17 @@ static int read_some(struct cat *c, struct stream *s, uint64_t most, unsigned lo
 	return n < 0 ? (int)n : 0;
 }
 
-static void do_range(struct cat *c, const char *op, char **arg, uint64_t most,
-		     unsigned long idle_ms)
+/* Reads @s as read_some() does, says how that went and frees it. */
+static void finish(struct cat *c, const char *op, struct stream *s, uint64_t most,
+		   unsigned long idle_ms)
 {
-	_cleanup_(stream_freep) struct stream *s = NULL;
 	_cleanup_(hasher_freep) struct hasher *h = hasher_new();
 	struct err e = ERR_INIT;
-	struct digest d, sum;
+	struct digest sum;
 	uint64_t total = 0;
-	int r;
+	int r = h ? read_some(c, s, most, idle_ms, h, &total, &e) : -ENOMEM;
 
-	if (!parse_digest(c, op, arg[0], &d))
-		return;
-	r = registry_blob_range(c->registry, &c->at, &d, strtoull(arg[1], NULL, 10),
-				strtoull(arg[2], NULL, 10), strtoull(arg[3], NULL, 10), &s, &e);
-	if (r == 0)
-		r = read_some(c, s, most, idle_ms, h, &total, &e);
+	stream_free(s);
 	if (r < 0) {
 		say_fail(c, op, r, &e);
 		return;
@@ -163,6 +159,24 @@ static void do_range(struct cat *c, const char *op, char **arg, uint64_t most,
 	hasher_final(h, &sum);
 	say_ok(op, total, &sum);
 	printf("\n");
+}
+
+static void do_range(struct cat *c, const char *op, char **arg, uint64_t most,
+		     unsigned long idle_ms)
+{
+	struct err e = ERR_INIT;
+	struct digest d;
+	struct stream *s;
+	int r;
+
+	if (!parse_digest(c, op, arg[0], &d))
+		return;
+	r = registry_blob_range(c->registry, &c->at, &d, strtoull(arg[1], NULL, 10),
+				strtoull(arg[2], NULL, 10), strtoull(arg[3], NULL, 10), &s, &e);
+	if (r < 0)
+		say_fail(c, op, r, &e);
+	else
+		finish(c, op, s, most, idle_ms);
 }
 
 static void op_range(struct cat *c, char **arg)
@@ -180,6 +194,28 @@ static void op_idle(struct cat *c, char **arg)
 	do_range(c, "idle", arg, UINT64_MAX, strtoul(arg[4], NULL, 10));
 }
 
+static void op_nested(struct cat *c, char **arg)
+{
+	char type[LIMIT_NAME];
+	_cleanup_buf_ struct buf out;
+	struct digest d;
+	struct err e = ERR_INIT;
+	struct stream *s;
+	int r;
+
+	buf_init(&out, LIMIT_MANIFEST);
+	if (!parse_digest(c, "nested", arg[0], &d))
+		return;
+	r = registry_blob_range(c->registry, &c->at, &d, strtoull(arg[1], NULL, 10),
+				strtoull(arg[2], NULL, 10), strtoull(arg[3], NULL, 10), &s, &e);
+	if (r == 0)
+		r = registry_manifest(c->registry, &c->at, "v1", &out, type, &d, &e);
+	if (r < 0)
+		say_fail(c, "nested", r, &e);
+	if (r == -EBUSY)
+		finish(c, "nested", s, UINT64_MAX, 0);
+}
+
 static void op_sleep(struct cat *c, char **arg)
 {
 	pause_ms(strtoul(arg[0], NULL, 10));
@@ -191,7 +227,8 @@ static const struct {
 	void (*run)(struct cat *c, char **arg);
 } ops[] = {
 	{"manifest", 1, op_manifest}, {"blob", 1, op_blob}, {"range", 4, op_range},
-	{"peek", 5, op_peek},         {"idle", 5, op_idle}, {"sleep", 1, op_sleep},
+	{"peek", 5, op_peek},         {"idle", 5, op_idle}, {"nested", 4, op_nested},
+	{"sleep", 1, op_sleep},
 };
 
 static int run_ops(struct cat *c, char **arg, int n)
@@ -256,7 +293,15 @@ static void usage(void)
 			"              HOST REPO OPERATION...\n");
 }
 
-int main(int argc, char **argv)
+/* What the command line says besides the operations. */
+struct settings {
+	struct registry_options opt;
+	struct buf ca; /* owned; @opt points into it */
+	bool rss;
+	bool sealed;
+};
+
+static int parse(int argc, char **argv, struct settings *set, struct cat *c)
 {
 	static const struct option options[] = {
 		{"tls", no_argument, NULL, 't'},
@@ -271,74 +316,84 @@ int main(int argc, char **argv)
 		{"sealed", no_argument, NULL, 'S'},
 		{NULL, 0, NULL, 0},
 	};
-	struct registry_options opt = {.user_agent = "regcat"};
+	int o;
+
+	while ((o = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		switch (o) {
+		case 't':
+			c->at.plain_http = false;
+			break;
+		case 'i':
+			c->at.insecure_tls = true;
+			break;
+		case 'c':
+			if (read_ca(optarg, &set->ca) < 0)
+				return -1;
+			set->opt.ca_pem = (char *)set->ca.data;
+			set->opt.ca_pem_len = set->ca.len;
+			break;
+		case 'u':
+			snprintf(c->at.user, sizeof(c->at.user), "%s", optarg);
+			break;
+		case 'p':
+			c->piece = strtoul(optarg, NULL, 10);
+			break;
+		case 's':
+			set->opt.stall_timeout_ms = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'C':
+			set->opt.connect_timeout_ms = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'r':
+			set->opt.resolve = resolve_one;
+			set->opt.resolve_arg = optarg;
+			break;
+		case 'R':
+			set->rss = true;
+			break;
+		case 'S':
+			set->sealed = true;
+			break;
+		default:
+			return -1;
+		}
+	}
+	return argc - optind < 3 || c->piece == 0 ? -1 : optind;
+}
+
+static void settings_free(struct settings *set)
+{
+	buf_free(&set->ca);
+}
+
+int main(int argc, char **argv)
+{
+	_cleanup_(settings_free) struct settings set = {.opt.user_agent = "regcat"};
 	struct cat c = {.at.plain_http = true, .piece = 64 << 10};
 	const char *secret = getenv("SECRET");
 	struct err e = ERR_INIT;
 	struct rusage use;
-	_cleanup_buf_ struct buf ca;
-	bool rss = false, sealed = false;
-	int o, r;
+	int first, r;
 
-	buf_init(&ca, 4 << 20);
-	while ((o = getopt_long(argc, argv, "+", options, NULL)) != -1) {
-		switch (o) {
-		case 't':
-			c.at.plain_http = false;
-			break;
-		case 'i':
-			c.at.insecure_tls = true;
-			break;
-		case 'c':
-			if (read_ca(optarg, &ca) < 0)
-				return 2;
-			opt.ca_pem = (char *)ca.data;
-			opt.ca_pem_len = ca.len;
-			break;
-		case 'u':
-			snprintf(c.at.user, sizeof(c.at.user), "%s", optarg);
-			break;
-		case 'p':
-			c.piece = strtoul(optarg, NULL, 10);
-			break;
-		case 's':
-			opt.stall_timeout_ms = (uint32_t)strtoul(optarg, NULL, 10);
-			break;
-		case 'C':
-			opt.connect_timeout_ms = (uint32_t)strtoul(optarg, NULL, 10);
-			break;
-		case 'r':
-			opt.resolve = resolve_one;
-			opt.resolve_arg = optarg;
-			break;
-		case 'R':
-			rss = true;
-			break;
-		case 'S':
-			sealed = true;
-			break;
-		default:
-			usage();
-			return 2;
-		}
-	}
-	if (argc - optind < 3 || c.piece == 0) {
+	buf_init(&set.ca, 4 << 20);
+	first = parse(argc, argv, &set, &c);
+	if (first < 0) {
 		usage();
 		return 2;
 	}
-	snprintf(c.at.host, sizeof(c.at.host), "%s", argv[optind]);
-	snprintf(c.at.repo, sizeof(c.at.repo), "%s", argv[optind + 1]);
+	snprintf(c.at.host, sizeof(c.at.host), "%s", argv[first]);
+	snprintf(c.at.repo, sizeof(c.at.repo), "%s", argv[first + 1]);
 	snprintf(c.at.secret, sizeof(c.at.secret), "%s", secret ? secret : "");
-	r = registry_new(&opt, &c.registry, &e);
+	r = registry_new(&set.opt, &c.registry, &e);
 	if (r < 0) {
 		fprintf(stderr, "regcat: %s\n", e.text);
 		return 2;
 	}
-	if (sealed && seal() < 0)
+	if (set.sealed && seal() < 0)
 		return 2;
-	r = run_ops(&c, argv + optind + 2, argc - optind - 2);
+	r = run_ops(&c, argv + first + 2, argc - first - 2);
 	registry_free(c.registry);
-	if (rss && getrusage(RUSAGE_SELF, &use) == 0)
+	if (set.rss && getrusage(RUSAGE_SELF, &use) == 0)
 		printf("rss %ld\n", use.ru_maxrss);
 	return r;
 }
