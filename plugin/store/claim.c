@@ -12,7 +12,6 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list and all in it */
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct claim *claims;
-static pthread_rwlock_t store_use = PTHREAD_RWLOCK_INITIALIZER;
 
 static bool taken(const struct claim *c)
 {
@@ -88,24 +87,4 @@ void claim_put(struct claim *c)
 	c->held = false;
 	pthread_cond_broadcast(&changed);
 	pthread_mutex_unlock(&lock);
-}
-
-void store_use_begin(void)
-{
-	pthread_rwlock_rdlock(&store_use);
-}
-
-void store_use_end(void)
-{
-	pthread_rwlock_unlock(&store_use);
-}
-
-int store_alone_begin(void)
-{
-	return pthread_rwlock_trywrlock(&store_use) == 0 ? 0 : -EBUSY;
-}
-
-void store_alone_end(void)
-{
-	pthread_rwlock_unlock(&store_use);
 }

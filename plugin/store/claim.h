@@ -44,15 +44,6 @@ int claim_take(struct claim *c, enum claim_kind kind, const struct digest *key,
 int claim_try(struct claim *c, enum claim_kind kind, const struct digest *key);
 void claim_put(struct claim *c); /* harmless when it is not held */
 
-/*
- * A pull makes layers that no record names yet. While one runs, nobody may remove what no record
- * names: store_alone_begin() is refused with -EBUSY, and pulls wait while it is held.
- */
-void store_use_begin(void);
-void store_use_end(void);
-int store_alone_begin(void);
-void store_alone_end(void);
-
 #define _cleanup_claim_ __attribute__((cleanup(claim_put)))
 
 #endif

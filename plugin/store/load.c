@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,8 +20,7 @@
 #include "plugin/store/ingest.h"
 #include "plugin/store/kept.h"
 #include "plugin/store/layer.h"
-#include "plugin/store/present.h"
-#include "plugin/store/reaper.h"
+#include "plugin/store/load_impl.h"
 
 /* How long a layer that is wanted again is waited for while it is being unmounted: 2 s. */
 #define BUSY_TRIES   20
@@ -65,13 +63,6 @@ static int ref_again(void *ctx)
 	return 0;
 }
 
-static int unref(void *ctx)
-{
-	struct ask *a = ctx;
-
-	return (int)--a->l->refs;
-}
-
 static int insert(void *ctx)
 {
 	struct ask *a = ctx;
@@ -84,21 +75,6 @@ static int insert(void *ctx)
 	else if (l->nclean == l->index.nspans)
 		flight_check_complete(a->en->flight, l);
 	fault_layer_ready(a->en, l);
-	return 0;
-}
-
-static int take_out(void *ctx)
-{
-	struct ask *a = ctx;
-
-	fault_layer_gone(a->en, a->l);
-	for (struct layer **l = &a->en->layers; *l; l = &(*l)->next) {
-		if (*l == a->l) {
-			*l = a->l->next;
-			break;
-		}
-	}
-	layer_free(a->l);
 	return 0;
 }
 
@@ -119,8 +95,8 @@ void layer_completed(struct engine *en, struct layer *l)
 
 /* --- mounting; the caller has the claim --- */
 
-static int ask_mount(struct engine *en, enum keep_op op, const struct digest *diff_id,
-		     const struct digest *scope, struct keep_reply *rep, int fds[2], struct err *e)
+int layer_ask(struct engine *en, enum keep_op op, const struct digest *diff_id,
+	      const struct digest *scope, struct keep_reply *rep, int fds[2], struct err *e)
 {
 	struct keep_request req = {.op = op, .layer.diff_id = *diff_id, .layer.scope = *scope};
 	char text[DIGEST_TEXT];
@@ -165,7 +141,7 @@ static int mount_and_build(struct engine *en, const struct digest *diff_id,
 	bool image_bad = false, fresh = false;
 	int fds[2], r;
 
-	r = ask_mount(en, KEEP_LAYER_MOUNT, diff_id, scope, &rep, fds, e);
+	r = layer_ask(en, KEEP_LAYER_MOUNT, diff_id, scope, &rep, fds, e);
 	if (r == 0) {
 		fresh = rep.layer.fresh;
 		r = layer_build(en, &rep, fds, &image_bad, ret, e);
@@ -179,7 +155,7 @@ static int mount_and_build(struct engine *en, const struct digest *diff_id,
 	if (fresh) {
 		int none[2];
 
-		(void)ask_mount(en, KEEP_LAYER_UMOUNT, diff_id, scope, &rep, none, NULL);
+		(void)layer_ask(en, KEEP_LAYER_UMOUNT, diff_id, scope, &rep, none, NULL);
 	}
 	if (!image_bad || !fresh || again)
 		return r;
@@ -187,121 +163,16 @@ static int mount_and_build(struct engine *en, const struct digest *diff_id,
 	return r < 0 ? r : mount_and_build(en, diff_id, scope, true, ret, e);
 }
 
-/* --- unmounting --- */
-
-struct drain {
-	struct ask ask;
-	sem_t done;
-	int result;
-};
-
-static void drained(void *ctx, int result)
-{
-	struct drain *d = ctx;
-
-	d->result = result;
-	sem_post(&d->done);
-}
-
-static int start_drain(void *ctx)
-{
-	struct drain *d = ctx;
-
-	flight_drain(d->ask.en->flight, d->ask.l, drained, d);
-	return 0;
-}
-
-static int drain(struct engine *en, struct layer *l)
-{
-	struct drain d = {.ask = {.en = en, .l = l}};
-
-	sem_init(&d.done, 0, 0);
-	loop_call(en->loop, start_drain, &d);
-	while (sem_wait(&d.done) < 0 && errno == EINTR)
-		;
-	sem_destroy(&d.done);
-	return d.result;
-}
-
-static int set_unmounting(void *ctx)
-{
-	struct ask *a = ctx;
-
-	if (a->l->refs > 0)
-		return 0;
-	if (a->l->evicting)
-		return -EBUSY;
-	a->l->unmounting = true;
-	return 1;
-}
-
-/*
- * Nobody can read the layer any more once the keeper has unmounted it; until then it stays in the
- * list and faults on it are served. The caller has the claim and the layer has no reference.
- */
-static int finish_umount(struct engine *en, struct layer *l)
-{
-	struct ask a = {.en = en, .l = l};
-	struct err e = ERR_INIT;
-	struct keep_reply rep;
-	char text[DIGEST_TEXT];
-	int none[2], r;
-
-	r = loop_call(en->loop, set_unmounting, &a);
-	if (r <= 0)
-		return r;
-	r = ask_mount(en, KEEP_LAYER_UMOUNT, &l->diff_id, &l->scope, &rep, none, &e);
-	if (r < 0)
-		return r;
-	r = drain(en, l);
-	if (r == 0)
-		r = present_close(en, l, &e);
-	if (r < 0)
-		log_warn("layer %s: %s", digest_text(&l->diff_id, text),
-			 e.code ? e.text : err_words(r));
-	loop_call(en->loop, take_out, &a);
-	return 0;
-}
-
-int layer_umount_idle(struct engine *en, const struct digest *diff_id, const struct digest *scope)
-{
-	struct ask a = {.en = en, .diff_id = diff_id, .scope = scope};
-	_cleanup_claim_ struct claim c = CLAIM_INIT;
-
-	claim_take(&c, CLAIM_MOUNT, diff_id, NULL, NULL);
-	if (!loop_call(en->loop, find, &a))
-		return 0;
-	return finish_umount(en, a.l);
-}
-
-void layer_umount(struct engine *en, struct layer *l)
-{
-	struct ask a = {.en = en, .l = l};
-	struct digest diff_id = l->diff_id, scope = l->scope;
-
-	if (loop_call(en->loop, unref, &a) > 0)
-		return;
-	/* From here on @l may be gone: another task can have unmounted it. */
-	if (layer_umount_idle(en, &diff_id, &scope) < 0)
-		layer_reap(en, &diff_id, &scope);
-}
-
-void layer_release(struct engine *en, struct layer *l)
-{
-	if (--l->refs == 0)
-		layer_reap(en, &l->diff_id, &l->scope);
-}
-
-/* --- both --- */
+/* --- one or the other --- */
 
 /* A superblock whose last user has just gone takes its time to follow. */
 static int wait_umount(struct engine *en, struct layer *l)
 {
-	int r = finish_umount(en, l);
+	int r = layer_finish_umount(en, l);
 
 	for (int i = 0; r < 0 && i < BUSY_TRIES; i++) {
 		usleep(BUSY_WAIT_US);
-		r = finish_umount(en, l);
+		r = layer_finish_umount(en, l);
 	}
 	return r;
 }
@@ -319,7 +190,7 @@ static int revive(struct engine *en, struct layer *l, struct layer **ret, struct
 	r = wait_umount(en, l);
 	if (r == 0)
 		return 0;
-	r = ask_mount(en, KEEP_LAYER_MOUNT, &l->diff_id, &l->scope, &rep, fds, e);
+	r = layer_ask(en, KEEP_LAYER_MOUNT, &l->diff_id, &l->scope, &rep, fds, e);
 	if (r < 0)
 		return r;
 	close_both(fds);
@@ -329,11 +200,8 @@ static int revive(struct engine *en, struct layer *l, struct layer **ret, struct
 		return 0;
 	}
 	/* Unmounted by itself and mounted anew in the same call: what we have is of the old one. */
-	r = drain(en, l);
-	if (r == 0)
-		r = present_close(en, l, e);
-	loop_call(en->loop, take_out, &a);
-	return r;
+	layer_forget(en, l);
+	return 0;
 }
 
 int layer_mount(struct engine *en, const struct digest *diff_id, const struct digest *scope,

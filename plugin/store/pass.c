@@ -16,8 +16,8 @@
 #include "plugin/fill/flight.h"
 #include "plugin/fill/wire.h"
 #include "plugin/loop.h"
+#include "plugin/store/layout.h"
 #include "plugin/store/pull.h"
-#include "plugin/store/resolve.h"
 
 #define TELL_MS 100 /* progress is for people's eyes */
 

@@ -27,10 +27,11 @@ struct layer;
  * have died: both are UNPROVEN, to be checked on first touch. So a clean file is replaced by one
  * that is not before anything touches the tar, and written anew when nothing will any more.
  */
-#define PRESENT_VERSION  1
-#define PRESENT_CLEAN    1u
-#define PRESENT_COMPLETE 2u /* all durable, and the tar's sha256 is the diff_id; only with CLEAN   \
-			     */
+#define PRESENT_VERSION 1
+#define PRESENT_CLEAN   1u
+#define PRESENT_COMPLETE                                                                           \
+	2u /* all durable, and the tar's sha256 is the diff_id; only with CLEAN                    \
+	    */
 
 struct present {
 	struct digest diff_id;

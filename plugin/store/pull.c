@@ -207,9 +207,7 @@ int pull_image(struct engine *en, const struct pull_request *rq, const struct wa
 	_cleanup_(pull_done) struct pull p = {.en = en, .rq = rq, .watch = w};
 	int r;
 
-	store_use_begin();
 	r = run(&p, e);
-	store_use_end();
 	if (r == 0)
 		*ret = take_ptr(p.rec);
 	return r;

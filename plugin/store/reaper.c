@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "plugin/store/reaper.h"
-
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -12,6 +10,7 @@
 #include "plugin/log.h"
 #include "plugin/loop.h"
 #include "plugin/store/load.h"
+#include "plugin/store/load_impl.h"
 
 /* The kernel frees a superblock some time after its last user; a stuck one is asked seldom. */
 #define AGAIN_MIN_MS 100

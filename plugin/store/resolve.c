@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
@@ -14,6 +13,7 @@
 #include "plugin/fill/flight.h"
 #include "plugin/fill/wire.h"
 #include "plugin/keep.h"
+#include "plugin/store/layout.h"
 
 #define DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -126,60 +126,6 @@ static int parse(struct resolver *v, const struct buf *in, void *ret, size_t siz
 
 /* --- a local layout --- */
 
-static int layout_open(struct engine *en, const char *dir, enum keep_layout_file which,
-		       const struct digest *digest, int *ret_fd, struct stat *ret_st, struct err *e)
-{
-	struct keep_request req = {.op = KEEP_LAYOUT_OPEN, .layout.which = which};
-	_cleanup_fd_ int fd = -1;
-	struct keep_reply rep;
-	int r;
-
-	if (digest)
-		req.layout.digest = *digest;
-	snprintf(req.layout.dir, sizeof(req.layout.dir), "%s", dir);
-	r = keep_call(en->keep, &req, &rep, &fd, 1, e);
-	if (r < 0)
-		return r;
-	if (fd < 0 || fstat(fd, ret_st) < 0 || !S_ISREG(ret_st->st_mode))
-		return err_set(e, -EINVAL, "oci:%.200s: not a file", dir);
-	*ret_fd = take_fd(&fd);
-	return 0;
-}
-
-int layout_blob_open(struct engine *en, const char *dir, const struct digest *digest, uint64_t size,
-		     int *ret_fd, struct err *e)
-{
-	_cleanup_fd_ int fd = -1;
-	char text[DIGEST_TEXT];
-	struct stat st;
-	int r;
-
-	r = layout_open(en, dir, KEEP_LAYOUT_BLOB, digest, &fd, &st, e);
-	if (r < 0)
-		return r;
-	if ((uint64_t)st.st_size != size)
-		return err_set(e, -EBADMSG,
-			       "oci:%.200s: blob %s has %" PRIu64 " bytes where its manifest "
-			       "says %" PRIu64,
-			       dir, digest_text(digest, text), (uint64_t)st.st_size, size);
-	*ret_fd = take_fd(&fd);
-	return 0;
-}
-
-static int layout_read(struct resolver *v, enum keep_layout_file which, struct buf *out,
-		       struct err *e)
-{
-	_cleanup_fd_ int fd = -1;
-	struct stat st;
-	int r;
-
-	r = layout_open(v->en, v->rs->ref.dir, which, NULL, &fd, &st, e);
-	if (r < 0)
-		return r;
-	r = fd_read_all(fd, out);
-	return r < 0 ? err_errno(e, r, "oci:%.200s", v->rs->ref.dir) : 0;
-}
-
 /*
  * The layout's entry for the wanted name. Of `oci-layout` only its presence and the one word that
  * makes it one are looked at: parsing is for the fetcher, and there is nothing else in it.
@@ -195,12 +141,12 @@ static int layout_find(struct resolver *v, struct descriptor *ret, struct err *e
 	if (v->rs->ref.dir[0] != '/')
 		return err_set(e, -EINVAL, "oci:%.200s: the directory must be absolute",
 			       v->rs->ref.dir);
-	r = layout_read(v, KEEP_LAYOUT_VERSION, &version, e);
+	r = layout_read(v->en, v->rs->ref.dir, KEEP_LAYOUT_VERSION, &version, e);
 	if (r < 0)
 		return r;
 	if (!version.len || !memmem(version.data, version.len, word, strlen(word)))
 		return err_set(e, -EINVAL, "oci:%.200s: not an OCI image layout", v->rs->ref.dir);
-	r = layout_read(v, KEEP_LAYOUT_INDEX, &index, e);
+	r = layout_read(v->en, v->rs->ref.dir, KEEP_LAYOUT_INDEX, &index, e);
 	if (r < 0)
 		return r;
 	job_begin(v, FETCH_PARSE_LAYOUT, v->what);

@@ -38,8 +38,4 @@ static inline void resolved_freep(struct resolved **rs)
 	resolved_free(*rs);
 }
 
-/* A blob of a local layout, read only; it must have @size bytes. The descriptor is the caller's. */
-int layout_blob_open(struct engine *en, const char *dir, const struct digest *digest, uint64_t size,
-		     int *ret_fd, struct err *e);
-
 #endif

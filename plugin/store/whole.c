@@ -60,6 +60,8 @@ static int look(void *ctx)
 	note_error(k);
 	if (k->whole || k->bad)
 		return 0;
+	if (k->en->stopping)
+		return -ESHUTDOWN;
 	if (l->nclean == n)
 		flight_check_complete(k->en->flight, l);
 	else if (l->nclean + l->ndirty == n)
@@ -83,7 +85,8 @@ int layer_make_whole(struct engine *en, struct layer *l, const struct watch *w, 
 
 	digest_text(&l->diff_id, what + strlen(what));
 	for (;;) {
-		loop_call(en->loop, look, &k);
+		if (loop_call(en->loop, look, &k) < 0)
+			return err_set(e, -ESHUTDOWN, "%s: tarnd is stopping", what);
 		if (k.whole)
 			return 0;
 		if (k.bad)
