@@ -141,8 +141,11 @@ static int hear(struct oneshot *o, struct fetch_note *n, struct err *e)
 	} while (r < 0 && errno == EINTR);
 	if (r == 0)
 		return err_set(e, -ETIMEDOUT, "%s: the fetcher hangs", o->job.what);
-	len = recv(o->sock, n, sizeof(*n), MSG_DONTWAIT | MSG_TRUNC);
-	if (len == 0 || (len < 0 && errno == ECONNRESET))
+	/* It died with words of ours unread: that is said once, before what it said last. */
+	do
+		len = recv(o->sock, n, sizeof(*n), MSG_DONTWAIT | MSG_TRUNC);
+	while (len < 0 && (errno == EINTR || errno == ECONNRESET));
+	if (len == 0)
 		return err_set(e, -EPIPE, "%s: the fetcher died", o->job.what);
 	if (len != sizeof(*n) || n->id != o->job.id)
 		return err_set(e, -EPROTO, "%s: the fetcher sent nonsense", o->job.what);

@@ -129,6 +129,9 @@ static void readable(void *ctx, uint32_t events)
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
+		/* It died with words of ours unread: that is said once, before its last words. */
+		if (n < 0 && errno == ECONNRESET)
+			continue;
 		if (n <= 0) {
 			pool_drop(f, fe, 0, fe->run.layer ? "it died at work" : NULL);
 			return;

@@ -547,6 +547,39 @@ static void another_source_is_asked_after_a_bad_one(void **state)
 	assert_int_equal(denials, 0);
 }
 
+static void make_remote(struct fixture *x)
+{
+	x->sources[0].at.local = 0;
+	snprintf(x->sources[0].at.at.host, sizeof(x->sources[0].at.at.host), "registry.test");
+	snprintf(x->sources[0].at.at.repo, sizeof(x->sources[0].at.at.repo), "image");
+}
+
+static void a_host_in_trouble_is_tried_by_one(void **state)
+{
+	struct fixture *x = *state;
+	static struct fetch_job job, other;
+	int a, b, busy, idle;
+
+	make_remote(x);
+	want(x, 2, 2, PRIO_DEMAND);
+	want(x, 9, 9, PRIO_DEMAND);
+	a = add_puppet(x);
+	b = add_puppet(x);
+	assert_true(puppet_job(a, &job, 5000));
+	assert_true(puppet_job(b, &other, 5000));
+	puppet_say(a, FETCH_FAIL, &job, -ETIMEDOUT, "no answer");
+	puppet_say(b, FETCH_FAIL, &other, -ETIMEDOUT, "no answer");
+	/* Both wait again, and are tried one after the other. */
+	busy = puppet_job(a, &job, 1000) ? a : b;
+	idle = busy == a ? b : a;
+	if (busy == b)
+		assert_true(puppet_job(b, &job, 2000));
+	assert_false(puppet_job(idle, &other, 1000));
+	assert_int_equal(denials, 0);
+	close(a);
+	close(b);
+}
+
 static void a_passing_failure_is_not_seen(void **state)
 {
 	struct fixture *x = *state;
@@ -1022,6 +1055,7 @@ int main(void)
 		gzip_test(a_queued_span_gains_priority_and_is_asked_once),
 		gzip_test(wrong_bytes_condemn_the_source),
 		gzip_test(another_source_is_asked_after_a_bad_one),
+		gzip_test(a_host_in_trouble_is_tried_by_one),
 		gzip_test(a_passing_failure_is_not_seen),
 		gzip_test(a_lasting_failure_ends_at_the_deadline),
 		gzip_test(a_blob_that_is_gone_is_denied_at_once),
