@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -12,13 +11,10 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
 #include "oci/base/limits.h"
-#include "plugin/ctl/proto.h"
-#include "plugin/ctl/verbs.h"
+#include "plugin/ctl/serve.h"
 #include "plugin/engine.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
@@ -32,16 +28,16 @@
 #define TASK_STACK (512u << 10)
 
 /*
- * A connection. First the loop waits for its request; then a thread has it, and the loop touches
- * nothing but `next` until the thread has posted task_gone().
+ * A connection. First the loop waits for its request; then a thread has `task`, and the loop
+ * touches nothing of it until the thread has posted client_served().
  */
-struct task {
-	struct ctl_task t;          /* what the verb sees; sock is owned */
-	struct ctl_server *server;  /* borrowed */
-	struct loop_io *io;         /* while the request is awaited; the loop's */
-	struct loop_timer *timer;   /* likewise */
-	struct task *next;
-	uint8_t request[LIMIT_CTL_MESSAGE];
+struct client {
+	struct task task;
+	int sock;                  /* owned */
+	struct ctl_server *server; /* borrowed */
+	struct loop_io *io;        /* while the request is awaited; the loop's */
+	struct loop_timer *timer;  /* likewise */
+	struct client *next;
 };
 
 struct ctl_server {
@@ -49,197 +45,58 @@ struct ctl_server {
 	int listen_fd;             /* owned */
 	struct loop_io *listen_io; /* the loop's */
 	struct loop_timer *again;  /* the loop's; accepting rests until it runs */
-	struct task *tasks;        /* owned */
-	uint32_t ntasks, nthreads;
+	struct client *clients;    /* owned */
+	uint32_t nclients, nthreads;
 	bool has_group;
-	gid_t group;               /* its members may talk to us, like root */
+	gid_t group; /* its members may talk to us, like root */
 };
 
-/* --- sending; from the task's thread, or before it has one --- */
-
-/* Waits at most CLIENT_TIMEOUT_MS for a client that does not read (SO_SNDTIMEO). */
-static int send_message(const struct ctl_task *t, struct buf *b, int fd)
+static void listen_again(struct ctl_server *s)
 {
-	int r = b->failed;
-
-	if (r == 0 && b->len > LIMIT_CTL_MESSAGE)
-		r = -EMSGSIZE;
-	if (r == 0)
-		r = keep_sendmsg(t->sock, b->data, b->len, &fd, fd >= 0 ? 1 : 0);
-	return r == -EAGAIN || r == -ECONNRESET ? -EPIPE : r;
+	if (s->listen_io && !s->again && s->nclients < LIMIT_CTL_CLIENTS)
+		loop_set_events(s->listen_io, EPOLLIN);
 }
 
-static void send_error(const struct ctl_task *t, const struct err *e)
+static void client_free(struct client *c)
 {
-	int exit_code = e->code == -EOPNOTSUPP ? 3 : e->code == CTL_USAGE ? 2 : 1;
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf b;
+	struct ctl_server *s = c->server;
+	struct client **at = &s->clients;
 
-	buf_init(&b, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&b, false);
-	if (!g)
-		return;
-	json_open_map(g, NULL);
-	json_open_map(g, "error");
-	json_put_str(g, "text", e->text);
-	json_put_int(g, "exit", exit_code);
-	json_put_int(g, "code", -(int64_t)e->code);
-	json_close_map(g);
-	json_close_map(g);
-	send_message(t, &b, -1);
-}
-
-int ctl_send_row(struct ctl_task *t, struct buf *row_object)
-{
-	_cleanup_buf_ struct buf b;
-
-	if (row_object->failed)
-		return row_object->failed;
-	buf_init(&b, LIMIT_CTL_MESSAGE);
-	buf_put_str(&b, "{\"row\":");
-	buf_put(&b, row_object->data, row_object->len);
-	buf_put_str(&b, "}");
-	return send_message(t, &b, -1);
-}
-
-bool ctl_cancelled(struct ctl_task *t)
-{
-	struct pollfd p = {.fd = t->sock};
-
-	return poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR | POLLNVAL);
-}
-
-int ctl_send_progress(struct ctl_task *t, const char *text, uint64_t done, uint64_t total)
-{
-	struct pollfd p = {.fd = t->sock, .events = POLLOUT};
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf b;
-
-	if (poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR | POLLNVAL))
-		return -EPIPE;
-	/* Work does not wait for somebody who does not look. */
-	if (!(p.revents & POLLOUT))
-		return 0;
-	buf_init(&b, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&b, false);
-	if (!g)
-		return -ENOMEM;
-	json_open_map(g, NULL);
-	json_open_map(g, "progress");
-	json_put_str(g, "text", text);
-	json_put_int(g, "done", (int64_t)done);
-	json_put_int(g, "total", (int64_t)total);
-	json_close_map(g);
-	json_close_map(g);
-	return send_message(t, &b, -1);
-}
-
-/* --- serving; the task's thread --- */
-
-static const struct ctl_verb *find_verb(const char *name)
-{
-	for (const struct ctl_verb *v = ctl_verbs; name && v->name; v++)
-		if (strcmp(v->name, name) == 0)
-			return v;
-	return NULL;
-}
-
-static int read_request(struct task *task, struct json **ret, struct err *e)
-{
-	ssize_t n = recv(task->t.sock, task->request, sizeof(task->request),
-			 MSG_DONTWAIT | MSG_TRUNC);
-
-	if (n <= 0)
-		return err_set(e, -EPIPE, "no request came");
-	if ((size_t)n > sizeof(task->request))
-		return err_set(e, CTL_USAGE, "a request of %zd bytes is too long", n);
-	if (json_parse(task->request, (size_t)n, LIMIT_CTL_MESSAGE, "request", ret, e) < 0)
-		return err_wrap(e, CTL_USAGE, "control socket");
-	return 0;
-}
-
-/* The whole answer to the request, but for an error. */
-static int answer(struct task *task, struct err *e)
-{
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_(json_freep) struct json *doc = NULL;
-	const struct ctl_verb *verb;
-	_cleanup_buf_ struct buf b;
-	int r = read_request(task, &doc, e);
-
-	if (r < 0)
-		return r;
-	buf_init(&b, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&b, false);
-	if (!g)
-		return err_errno(e, -ENOMEM, "control socket");
-	verb = find_verb(json_get_str(doc, "verb"));
-	if (!verb)
-		return err_set(e, CTL_USAGE, "tarnd knows no such verb: %.64s",
-			       json_get_str(doc, "verb") ? json_get_str(doc, "verb") : "(none)");
-	task->t.args = doc;
-	json_open_map(g, NULL);
-	json_open_map(g, "done");
-	r = verb->run(&task->t, g, e);
-	json_close_map(g);
-	json_close_map(g);
-	task->t.args = NULL;
-	if (r == 0)
-		r = send_message(&task->t, &b, task->t.reply_fd);
-	if (r < 0 && e->code == 0)
-		err_errno(e, r, "%s", verb->name);
-	return r;
-}
-
-static void task_gone(void *ctx);
-
-static void *serve(void *ctx)
-{
-	struct task *task = ctx;
-	struct err e = ERR_INIT;
-
-	if (answer(task, &e) < 0) {
-		log_debug("control: pid %d: %s", task->t.pid, e.text);
-		send_error(&task->t, &e);
-	}
-	cleanup_closep(&task->t.reply_fd);
-	/* Out of memory is the only failure; then the connection stays, half closed. */
-	shutdown(task->t.sock, SHUT_RDWR);
-	loop_post(task->t.en->loop, task_gone, task);
-	return NULL;
-}
-
-/* --- connections; the loop's thread --- */
-
-static void listen_again(struct ctl_server *s);
-
-static void task_free(struct task *task)
-{
-	struct ctl_server *s = task->server;
-	struct task **at = &s->tasks;
-
-	while (*at != task)
+	while (*at != c)
 		at = &(*at)->next;
-	*at = task->next;
-	s->ntasks--;
-	loop_remove_io(task->io);
-	if (task->timer)
-		loop_cancel(task->timer);
-	cleanup_closep(&task->t.sock);
-	free(task);
+	*at = c->next;
+	s->nclients--;
+	loop_remove_io(c->io);
+	if (c->timer)
+		loop_cancel(c->timer);
+	cleanup_closep(&c->sock);
+	free(c);
 	listen_again(s);
 }
 
-static void task_gone(void *ctx)
-{
-	struct task *task = ctx;
+/* --- a request and its thread --- */
 
-	task->server->nthreads--;
-	task_free(task);
+static void client_served(void *ctx)
+{
+	struct client *c = ctx;
+
+	c->server->nthreads--;
+	client_free(c);
+}
+
+static void *serve(void *ctx)
+{
+	struct client *c = ctx;
+
+	task_serve(&c->task);
+	/* Out of memory is the only failure; then the connection stays, of no use to anybody. */
+	shutdown(c->sock, SHUT_RDWR);
+	loop_post(c->server->en->loop, client_served, c);
+	return NULL;
 }
 
 /* A thread that gets no signals: those are for the process's loop. */
-static int start_thread(struct task *task)
+static int start_thread(struct client *c)
 {
 	pthread_attr_t attr;
 	sigset_t all, old;
@@ -253,7 +110,7 @@ static int start_thread(struct task *task)
 	pthread_attr_setstacksize(&attr, TASK_STACK);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&thread, &attr, serve, task);
+	r = pthread_create(&thread, &attr, serve, c);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	return -r;
@@ -261,34 +118,36 @@ static int start_thread(struct task *task)
 
 static void request_came(void *ctx, uint32_t events)
 {
-	struct task *task = ctx;
+	struct client *c = ctx;
 	struct err e = ERR_INIT;
 	int r;
 
 	if (!(events & EPOLLIN)) {
-		task_free(task);
+		client_free(c);
 		return;
 	}
-	task->io = loop_remove_io(task->io);
-	loop_cancel(task->timer);
-	task->timer = NULL;
-	r = start_thread(task);
+	c->io = loop_remove_io(c->io);
+	loop_cancel(c->timer);
+	c->timer = NULL;
+	r = start_thread(c);
 	if (r == 0) {
-		task->server->nthreads++;
+		c->server->nthreads++;
 		return;
 	}
 	err_errno(&e, r, "tarnd cannot serve one more request");
-	send_error(&task->t, &e);
-	task_free(task);
+	task_error(&c->task.t, &e);
+	client_free(c);
 }
 
 static void request_late(void *ctx)
 {
-	struct task *task = ctx;
+	struct client *c = ctx;
 
-	task->timer = NULL; /* the loop frees it */
-	task_free(task);
+	c->timer = NULL; /* the loop frees it */
+	client_free(c);
 }
+
+/* --- connections --- */
 
 static int peer_groups(int sock, gid_t group)
 {
@@ -324,22 +183,23 @@ static int set_blocking(int sock)
 
 static void add_client(struct ctl_server *s, int sock, const struct ucred *who)
 {
-	struct task *task = calloc(1, sizeof(*task));
+	struct client *c = calloc(1, sizeof(*c));
 
-	if (!task) {
+	if (!c) {
 		close(sock);
 		return;
 	}
-	task->t = (struct ctl_task){.en = s->en, .sock = sock, .uid = who->uid, .pid = who->pid,
-				    .reply_fd = -1};
-	task->server = s;
-	task->next = s->tasks;
-	s->tasks = task;
-	s->ntasks++;
+	c->task.t = (struct ctl_task){
+		.en = s->en, .sock = sock, .uid = who->uid, .pid = who->pid, .reply_fd = -1};
+	c->sock = sock;
+	c->server = s;
+	c->next = s->clients;
+	s->clients = c;
+	s->nclients++;
 	if (set_blocking(sock) < 0 ||
-	    loop_after(s->en->loop, CLIENT_TIMEOUT_MS, request_late, task, &task->timer) < 0 ||
-	    loop_add_io(s->en->loop, sock, EPOLLIN, false, request_came, task, &task->io) < 0)
-		task_free(task);
+	    loop_after(s->en->loop, CLIENT_TIMEOUT_MS, request_late, c, &c->timer) < 0 ||
+	    loop_add_io(s->en->loop, sock, EPOLLIN, false, request_came, c, &c->io) < 0)
+		client_free(c);
 }
 
 static void refuse(int sock, const struct ucred *who)
@@ -352,7 +212,7 @@ static void refuse(int sock, const struct ucred *who)
 		"uid %u may not use tarnd: be root, or a member of the group that socket.group of "
 		"tarn.conf names",
 		who->uid);
-	send_error(&t, &e);
+	task_error(&t, &e);
 	close(sock);
 }
 
@@ -389,14 +249,8 @@ static void client_came(void *ctx, uint32_t events)
 		return;
 	}
 	add_client(s, sock, &who);
-	if (s->ntasks >= LIMIT_CTL_CLIENTS)
+	if (s->nclients >= LIMIT_CTL_CLIENTS)
 		loop_set_events(s->listen_io, 0); /* the others wait in the socket's backlog */
-}
-
-static void listen_again(struct ctl_server *s)
-{
-	if (s->listen_io && !s->again && s->ntasks < LIMIT_CTL_CLIENTS)
-		loop_set_events(s->listen_io, EPOLLIN);
 }
 
 static void find_group(struct ctl_server *s, const char *name)
@@ -408,7 +262,8 @@ static void find_group(struct ctl_server *s, const char *name)
 		return;
 	getgrnam_r(name, &g, text, sizeof(text), &found);
 	if (!found) {
-		log_warn("socket.group: there is no group '%s', so the socket is root's alone", name);
+		log_warn("socket.group: there is no group '%s', so the socket is root's alone",
+			 name);
 		return;
 	}
 	s->has_group = true;
@@ -440,18 +295,18 @@ int ctl_server_new(struct engine *en, int listen_fd, struct ctl_server **ret)
 
 void ctl_server_stop(struct ctl_server *s)
 {
-	struct task *next;
+	struct client *next;
 
 	s->listen_io = loop_remove_io(s->listen_io);
 	if (s->again)
 		loop_cancel(s->again);
 	s->again = NULL;
-	for (struct task *task = s->tasks; task; task = next) {
-		next = task->next;
-		if (task->io)
-			task_free(task);
+	for (struct client *c = s->clients; c; c = next) {
+		next = c->next;
+		if (c->io)
+			client_free(c);
 		else
-			shutdown(task->t.sock, SHUT_RDWR);
+			shutdown(c->sock, SHUT_RDWR);
 	}
 }
 
