@@ -99,7 +99,7 @@ static int decompress(struct decoder *d, void *buf, size_t n, size_t *ret_got, s
 	if (ZSTD_isError(zr))
 		return zstd_failed(d, zr, e);
 	s->between = zr == 0;
-	s->hostage = zr == 1;
+	s->hostage = zr == 1 && in.pos < in.size;
 	*ret_got = out.pos;
 	return out.pos > 0 || in.pos > was || zr == 0;
 }
