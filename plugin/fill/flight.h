@@ -39,8 +39,7 @@ int flight_add_fetcher(struct flight *f, int sock, int buffer_fd, int32_t pid);
  * Makes sure that spans [first, last] of @l will become present. Present ones are left alone;
  * UNPROVEN ones are checked; a queued one may gain priority.
  */
-void flight_want(struct flight *f, struct layer *l, uint32_t first, uint32_t last,
-		 enum prio prio);
+void flight_want(struct flight *f, struct layer *l, uint32_t first, uint32_t last, enum prio prio);
 /* Nobody wants the layer any more (umount): queued spans go back to ABSENT. Running ones end. */
 void flight_forget(struct flight *f, struct layer *l);
 /* Spans of @l that are queued, running or being checked. */
@@ -63,8 +62,7 @@ void flight_check_complete(struct flight *f, struct layer *l);
  * @done(ctx, result) runs on the loop when every span that was DIRTY at the call is CLEAN (0) or
  * was lost (-EIO). May be NULL.
  */
-void flight_sync(struct flight *f, struct layer *l, void (*done)(void *ctx, int result),
-		 void *ctx);
+void flight_sync(struct flight *f, struct layer *l, void (*done)(void *ctx, int result), void *ctx);
 
 /*
  * Is what the page cache holds of tar bytes [off, off + len) what we wrote? Only for DIRTY spans
@@ -102,8 +100,7 @@ void *oneshot_slot(struct oneshot *o, uint32_t i);
  * job and ends the process. @final, when not NULL, gets the FETCH_DONE note.
  */
 int oneshot_run(struct oneshot *o, const struct fetch_job *job, const int *fds, int nfds,
-		int (*note)(void *ctx, const struct fetch_note *n, const void *data,
-			    struct err *e),
+		int (*note)(void *ctx, const struct fetch_note *n, const void *data, struct err *e),
 		void *ctx, struct fetch_note *final, struct err *e);
 
 #endif

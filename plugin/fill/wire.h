@@ -28,24 +28,25 @@
 
 enum fetch_kind {
 	FETCH_SPANS = 1, /* decode spans [first_span, +nspans) */
-	FETCH_INDEX,     /* decode everything: FETCH_SPANs; TOC to the last fd but one, map to the last */
-	FETCH_MANIFEST,  /* registry manifest by `reference` → slot 0: bytes; content type, digest */
-	FETCH_BLOB,      /* small blob by digest (config) → slot 0: bytes */
+	FETCH_INDEX, /* decode everything: FETCH_SPANs; TOC to the last fd but one, map to the last
+		      */
+	FETCH_MANIFEST, /* registry manifest by `reference` → slot 0: bytes; content type, digest */
+	FETCH_BLOB,     /* small blob by digest (config) → slot 0: bytes */
 	FETCH_PARSE_LAYOUT,   /* slot 0 holds index.json → struct descriptor in slot 1 */
 	FETCH_PARSE_MANIFEST, /* slot 0 holds a manifest or index → struct manifest_doc in slot 1 */
 	FETCH_PARSE_CONFIG,   /* slot 0 holds a config → struct diff_ids in slot 1 */
 	/* from engine to fetcher, during a job */
-	FETCH_ACK,       /* slot */
+	FETCH_ACK, /* slot */
 	/* from fetcher to engine */
-	FETCH_SPAN,      /* slot, span, len */
-	FETCH_BYTES,     /* slot, len: the result of MANIFEST, BLOB, PARSE_* */
+	FETCH_SPAN,  /* slot, span, len */
+	FETCH_BYTES, /* slot, len: the result of MANIFEST, BLOB, PARSE_* */
 	FETCH_DONE,
-	FETCH_FAIL,      /* code, text */
+	FETCH_FAIL, /* code, text */
 };
 
 /* Where the bytes of a blob are. */
 struct fetch_source {
-	uint32_t local;          /* 1: the fd that came with the message; 0: `at` */
+	uint32_t local; /* 1: the fd that came with the message; 0: `at` */
 	struct registry_at at;
 	struct digest blob;
 	uint64_t blob_size;
@@ -58,11 +59,11 @@ struct fetch_job {
 	char what[LIMIT_NAME]; /* names the input in errors: "layer sha256:…" */
 
 	/* SPANS, INDEX */
-	uint32_t codec;      /* enum codec_kind (INDEX sniffs for itself) */
+	uint32_t codec; /* enum codec_kind (INDEX sniffs for itself) */
 	uint32_t span_size;
 	uint32_t first_span, nspans;
-	uint64_t tar_size;   /* SPANS */
-	uint64_t in_start;   /* SPANS: first blob byte to read */
+	uint64_t tar_size; /* SPANS */
+	uint64_t in_start; /* SPANS: first blob byte to read */
 	uint64_t in_end;
 	uint32_t stall_timeout_ms, connect_timeout_ms;
 
@@ -70,9 +71,9 @@ struct fetch_job {
 	char reference[LIMIT_NAME];    /* tag or digest; PARSE_LAYOUT: ref name or "" */
 	char content_type[LIMIT_NAME]; /* PARSE_MANIFEST: "" = unknown */
 	struct platform platform;
-	uint32_t len;                  /* PARSE_*: bytes in slot 0 */
+	uint32_t len; /* PARSE_*: bytes in slot 0 */
 
-	struct checkpoint from;        /* SPANS: where decoding starts; last, it is large */
+	struct checkpoint from; /* SPANS: where decoding starts; last, it is large */
 };
 
 struct fetch_ack {
@@ -84,11 +85,11 @@ struct fetch_note {
 	uint32_t op;
 	uint32_t id;
 	uint32_t slot, span, len;
-	int32_t code;                  /* FETCH_FAIL: negative errno */
-	uint32_t retry_after_s;        /* FETCH_FAIL: what the registry asked for; 0 = nothing */
-	uint64_t received;             /* compressed bytes taken from the source so far */
-	uint64_t tar_size, nentries;   /* FETCH_DONE of an INDEX */
-	struct digest digest;          /* FETCH_BYTES of a MANIFEST: what the transport says it is */
+	int32_t code;                /* FETCH_FAIL: negative errno */
+	uint32_t retry_after_s;      /* FETCH_FAIL: what the registry asked for; 0 = nothing */
+	uint64_t received;           /* compressed bytes taken from the source so far */
+	uint64_t tar_size, nentries; /* FETCH_DONE of an INDEX */
+	struct digest digest;        /* FETCH_BYTES of a MANIFEST: what the transport says it is */
 	char content_type[LIMIT_NAME]; /* FETCH_BYTES of a MANIFEST */
 	char text[256];                /* FETCH_FAIL: one line */
 };

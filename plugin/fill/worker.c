@@ -103,15 +103,15 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-static struct queue take_done(struct workers *ws)
+static struct work *take_done(struct workers *ws)
 {
-	struct queue q;
+	struct work *first;
 
 	pthread_mutex_lock(&ws->lock);
-	q.first = ws->done.first;
+	first = ws->done.first;
 	queue_init(&ws->done);
 	pthread_mutex_unlock(&ws->lock);
-	return q;
+	return first;
 }
 
 static void hand_back(void *ctx, uint32_t events)
@@ -121,7 +121,7 @@ static void hand_back(void *ctx, uint32_t events)
 	struct work *w;
 
 	(void)!read(ws->wake, &count, sizeof(count));
-	w = take_done(ws).first;
+	w = take_done(ws);
 	while (w) {
 		struct work *next = w->next;
 

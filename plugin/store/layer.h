@@ -51,78 +51,78 @@ enum span_stage {
 };
 
 struct span {
-	uint8_t state;      /* enum span_state */
-	uint8_t before;     /* PARKED: the state to go back to */
-	uint8_t prio;       /* QUEUED, CHECKING: enum prio of flight.h */
-	uint8_t stage;      /* QUEUED, CHECKING: enum span_stage */
-	uint32_t deaths;    /* fetchers that died over it in a row */
-	uint32_t epoch;     /* DIRTY: the layer's sync epoch when it was written */
-	uint32_t prev, next;/* STAGE_WAIT: neighbours in the queue, + 1; 0 = none */
-	uint32_t refused;   /* bit i: source i cannot give it; until it is written or denied */
-	uint32_t poison;    /* bit i: source i is failed for it, as three fetchers died over it */
-	uint32_t *page_crc; /* owned; crc32c of each 4 KiB page while DIRTY, else NULL */
-	uint64_t wanted_ms; /* clock_ms() of the last flight_want() on demand */
-	uint64_t touched_ns;/* last fault that wanted it */
+	uint8_t state;       /* enum span_state */
+	uint8_t before;      /* PARKED: the state to go back to */
+	uint8_t prio;        /* QUEUED, CHECKING: enum prio of flight.h */
+	uint8_t stage;       /* QUEUED, CHECKING: enum span_stage */
+	uint32_t deaths;     /* fetchers that died over it in a row */
+	uint32_t epoch;      /* DIRTY: the layer's sync epoch when it was written */
+	uint32_t prev, next; /* STAGE_WAIT: neighbours in the queue, + 1; 0 = none */
+	uint32_t refused;    /* bit i: source i cannot give it; until it is written or denied */
+	uint32_t poison;     /* bit i: source i is failed for it, as three fetchers died over it */
+	uint32_t *page_crc;  /* owned; crc32c of each 4 KiB page while DIRTY, else NULL */
+	uint64_t wanted_ms;  /* clock_ms() of the last flight_want() on demand */
+	uint64_t touched_ns; /* last fault that wanted it */
 };
 
 /* The spans of a layer that wait in one queue, oldest first; flight's own. */
 struct span_queue {
-	uint32_t head, tail, n;     /* span + 1; 0 = none */
-	struct layer *prev, *next;  /* the ring of layers with spans in this queue; borrowed */
+	uint32_t head, tail, n;    /* span + 1; 0 = none */
+	struct layer *prev, *next; /* the ring of layers with spans in this queue; borrowed */
 };
 #define SPAN_QUEUES 6 /* to be fetched and to be checked, by enum prio */
 
 /* One way to get the compressed blob, in order of preference (local first). */
 struct layer_source {
-	struct fetch_source at;   /* (const) */
-	char dir[LIMIT_PATH];     /* local: the layout's directory (const) */
-	void *map_bytes;          /* owned; what `map` borrows from (const) */
-	struct blobmap *map;      /* owned; the map of this blob (const) */
-	bool opened;              /* local: fd is the blob, owned */
-	bool opening;             /* local: a worker asks the keeper for it */
+	struct fetch_source at; /* (const) */
+	char dir[LIMIT_PATH];   /* local: the layout's directory (const) */
+	void *map_bytes;        /* owned; what `map` borrows from (const) */
+	struct blobmap *map;    /* owned; the map of this blob (const) */
+	bool opened;            /* local: fd is the blob, owned */
+	bool opening;           /* local: a worker asks the keeper for it */
 	int fd;
-	bool bad;                 /* gave wrong bytes: not asked again until a reload */
-	uint32_t fails;           /* in a row */
-	uint64_t not_before_ms;   /* backoff: clock_ms() before which it is not asked */
+	bool bad;               /* gave wrong bytes: not asked again until a reload */
+	uint32_t fails;         /* in a row */
+	uint64_t not_before_ms; /* backoff: clock_ms() before which it is not asked */
 	char last_error[256];
 };
 
 struct layer {
-	struct digest diff_id, scope;   /* (const) scope zero: proved */
+	struct digest diff_id, scope; /* (const) scope zero: proved */
 	uint32_t refs;
-	int fd_fill;                    /* owned; O_RDWR on the tar, opened before the mark (const) */
-	int fd_image;                   /* owned (const) */
-	uint64_t tar_dev, tar_ino;      /* (const) */
-	uint64_t fs_dev;                /* (const) */
-	void *index_bytes;              /* owned; what `index` borrows from (const) */
+	int fd_fill;               /* owned; O_RDWR on the tar, opened before the mark (const) */
+	int fd_image;              /* owned (const) */
+	uint64_t tar_dev, tar_ino; /* (const) */
+	uint64_t fs_dev;           /* (const) */
+	void *index_bytes;         /* owned; what `index` borrows from (const) */
 	size_t index_len;
-	struct index index;             /* (const) */
-	struct extents extents;         /* owned; from the mounted image (const) */
-	struct layer_source *sources;   /* owned array */
+	struct index index;           /* (const) */
+	struct extents extents;       /* owned; from the mounted image (const) */
+	struct layer_source *sources; /* owned array */
 	uint32_t nsources;
 
-	struct span *spans;             /* owned; index.nspans of them */
+	struct span *spans;               /* owned; index.nspans of them */
 	uint32_t ndirty, nclean, nabsent; /* counts, kept by span_set() */
-	uint32_t nbusy;                 /* spans QUEUED or CHECKING, likewise */
-	uint64_t changes;               /* counts changes of any span's state, likewise */
-	uint32_t epoch;                 /* counts fdatasyncs begun */
-	uint32_t sync_failures;         /* counts those that failed */
-	bool syncing;                   /* one is running in a worker */
-	bool sync_again;                /* another one is wanted as soon as that one is done */
-	struct flight *flight;          /* borrowed; once something was written; flight's own */
-	struct loop_timer *sync_timer;  /* owned by the loop; flight's own */
+	uint32_t nbusy;                   /* spans QUEUED or CHECKING, likewise */
+	uint64_t changes;                 /* counts changes of any span's state, likewise */
+	uint32_t epoch;                   /* counts fdatasyncs begun */
+	uint32_t sync_failures;           /* counts those that failed */
+	bool syncing;                     /* one is running in a worker */
+	bool sync_again;                  /* another one is wanted as soon as that one is done */
+	struct flight *flight;            /* borrowed; once something was written; flight's own */
+	struct loop_timer *sync_timer;    /* owned by the loop; flight's own */
 	struct sync_waiter *sync_waiters; /* owned; flight's own */
 	struct span_queue queue[SPAN_QUEUES]; /* flight's own */
-	uint32_t inflight;              /* runs and worker jobs that hold a pointer to the layer */
-	bool complete;                  /* every span CLEAN and sha256(tar) == diff_id checked */
-	bool checking;                  /* that check is running in a worker */
-	bool marked;                    /* content mark is on */
-	uint32_t exec_marked;           /* KEEP_MARK_* now on */
-	bool evicting;                  /* an eviction task works on it */
+	uint32_t inflight;    /* runs and worker jobs that hold a pointer to the layer */
+	bool complete;        /* every span CLEAN and sha256(tar) == diff_id checked */
+	bool checking;        /* that check is running in a worker */
+	bool marked;          /* content mark is on */
+	uint32_t exec_marked; /* KEEP_MARK_* now on */
+	bool evicting;        /* an eviction task works on it */
 	bool quarantined;
-	bool unmounting;                /* the keeper was asked to unmount it, and could not yet */
-	uint64_t last_sequential;       /* read-ahead: where the next sequential fault would begin */
-	struct layer *next;             /* list of all */
+	bool unmounting;          /* the keeper was asked to unmount it, and could not yet */
+	uint64_t last_sequential; /* read-ahead: where the next sequential fault would begin */
+	struct layer *next;       /* list of all */
 };
 
 /*

@@ -33,7 +33,7 @@ struct blob {
 	int fd; /* owned memfd of `bytes` */
 };
 
-static void put_header(struct buf *tar, const char *name, size_t size)
+static inline void put_header(struct buf *tar, const char *name, size_t size)
 {
 	char h[512] = "";
 	unsigned sum = 0;
@@ -54,7 +54,7 @@ static void put_header(struct buf *tar, const char *name, size_t size)
 }
 
 /* One file of @size bytes, neither all alike nor all random, so that it has deflate blocks. */
-static void make_tar(struct buf *tar, size_t size)
+static inline void make_tar(struct buf *tar, size_t size)
 {
 	uint32_t x = 12345;
 
@@ -67,7 +67,7 @@ static void make_tar(struct buf *tar, size_t size)
 	buf_put_zeros(tar, 1024);
 }
 
-static void compress_gzip(const struct buf *in, struct buf *out)
+static inline void compress_gzip(const struct buf *in, struct buf *out)
 {
 	z_stream z = {.next_in = in->data, .avail_in = (uInt)in->len};
 
@@ -80,7 +80,7 @@ static void compress_gzip(const struct buf *in, struct buf *out)
 	deflateEnd(&z);
 }
 
-static void compress_zstd(const struct buf *in, struct buf *out)
+static inline void compress_zstd(const struct buf *in, struct buf *out)
 {
 	size_t max = ZSTD_compressBound(in->len), n;
 	void *p = buf_reserve(out, max);
@@ -91,7 +91,7 @@ static void compress_zstd(const struct buf *in, struct buf *out)
 	buf_commit(out, n);
 }
 
-static void blob_make(struct blob *b, enum codec_kind codec, size_t size)
+static inline void blob_make(struct blob *b, enum codec_kind codec, size_t size)
 {
 	buf_init(&b->tar, 64u << 20);
 	buf_init(&b->bytes, 64u << 20);
@@ -110,14 +110,14 @@ static void blob_make(struct blob *b, enum codec_kind codec, size_t size)
 	assert_int_equal(fd_write_full(b->fd, b->bytes.data, b->bytes.len), 0);
 }
 
-static void blob_free(struct blob *b)
+static inline void blob_free(struct blob *b)
 {
 	buf_free(&b->tar);
 	buf_free(&b->bytes);
 	close(b->fd);
 }
 
-static int buffer_new(void)
+static inline int buffer_new(void)
 {
 	int fd = memfd_create("buffer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
@@ -128,7 +128,7 @@ static int buffer_new(void)
 }
 
 /* A process that serves jobs; its socket and buffer are the caller's. */
-static pid_t fetcher_start(int *ret_sock, int *ret_buffer)
+static inline pid_t fetcher_start(int *ret_sock, int *ret_buffer)
 {
 	int pair[2], buffer = buffer_new();
 	pid_t pid;

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* link: -Wl,--wrap=fdatasync -Wl,--wrap=fd_pwrite_full */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/flight_fixture.h"
+
+/* --- the store --- */
+
+static void a_full_store_is_told(void **state)
+{
+	struct fixture *x = *state;
+
+	add_fetcher(x);
+	write_result = -ENOSPC;
+	want(x, 1, 1, PRIO_DEMAND);
+	wait_for(&denials, 1);
+	assert_int_equal(denied_with, ENOSPC);
+	assert_int_equal(count(x, 1, 1, SPAN_ABSENT), 1);
+	write_result = -EDQUOT;
+	want(x, 1, 1, PRIO_DEMAND);
+	wait_for(&denials, 2);
+	assert_int_equal(denied_with, EDQUOT);
+	write_result = -EROFS;
+	want(x, 1, 1, PRIO_DEMAND);
+	wait_for(&denials, 3);
+	assert_int_equal(denied_with, EIO);
+	assert_false(x->sources[0].bad);
+	write_result = 0;
+	want(x, 1, 1, PRIO_DEMAND);
+	wait_state(x, 1, 1, SPAN_DIRTY);
+}
+
+static void a_failed_sync_makes_dirty_spans_absent(void **state)
+{
+	struct fixture *x = *state;
+
+	add_fetcher(x);
+	want(x, 1, 1, PRIO_DEMAND);
+	wait_state(x, 1, 1, SPAN_CLEAN);
+	sync_result = -ENOSPC;
+	want(x, 4, 5, PRIO_DEMAND);
+	wait_for(&rechecks, 3);
+	wait_state(x, 4, 5, SPAN_ABSENT);
+	assert_int_equal(count(x, 1, 1, SPAN_CLEAN), 1);
+	assert_int_equal(synced, 1);
+	sync_result = 0;
+	want(x, 4, 5, PRIO_DEMAND);
+	wait_state(x, 4, 5, SPAN_CLEAN);
+	tar_is_right(x, 4, 5);
+}
+
+static void a_sync_is_only_good_for_what_was_written_before_it(void **state)
+{
+	struct fixture *x = *state;
+
+	add_fetcher(x);
+	sync_gated = true;
+	want(x, 1, 1, PRIO_DEMAND);
+	sem_wait(&sync_begun);
+	want(x, 2, 2, PRIO_DEMAND);
+	wait_state(x, 2, 2, SPAN_DIRTY);
+	sem_post(&sync_go);
+	wait_state(x, 1, 1, SPAN_CLEAN);
+	assert_int_equal(count(x, 2, 2, SPAN_DIRTY), 1);
+	sem_wait(&sync_begun);
+	/* And a failure takes also what was written while it ran. */
+	want(x, 3, 3, PRIO_DEMAND);
+	wait_state(x, 3, 3, SPAN_DIRTY);
+	sync_result = -EIO;
+	sem_post(&sync_go);
+	wait_state(x, 2, 3, SPAN_ABSENT);
+	assert_int_equal(count(x, 1, 1, SPAN_CLEAN), 1);
+	sync_gated = false;
+}
+
+static int do_sync(void *ctx)
+{
+	struct ask *a = ctx;
+
+	flight_sync(a->x->en.flight, &a->x->layer, set_result, NULL);
+	return 0;
+}
+
+static void who_waits_for_a_sync_gets_one_of_his_own(void **state)
+{
+	struct fixture *x = *state;
+	struct ask a = {.x = x};
+
+	add_fetcher(x);
+	sync_gated = true;
+	want(x, 1, 1, PRIO_DEMAND);
+	sem_wait(&sync_begun);
+	want(x, 2, 2, PRIO_DEMAND);
+	wait_state(x, 2, 2, SPAN_DIRTY);
+	loop_call(x->en.loop, do_sync, &a);
+	sem_post(&sync_go);
+	sem_wait(&sync_begun);
+	assert_int_equal(told_result, 1);
+	sem_post(&sync_go);
+	wait_result(0);
+	assert_int_equal(count(x, 1, 2, SPAN_CLEAN), 2);
+	sync_gated = false;
+	told_result = 1;
+	sync_result = -EIO;
+	want(x, 3, 3, PRIO_DEMAND);
+	wait_state(x, 3, 3, SPAN_DIRTY);
+	loop_call(x->en.loop, do_sync, &a);
+	wait_result(-EIO);
+	assert_int_equal(count(x, 3, 3, SPAN_ABSENT), 1);
+	told_result = 1;
+	loop_call(x->en.loop, do_sync, &a);
+	wait_result(0);
+}
+
+static int do_hit(void *ctx)
+{
+	struct ask *a = ctx;
+
+	return flight_hit_ok(a->x->en.flight, &a->x->layer, a->off, a->len);
+}
+
+static int hit(struct fixture *x, uint64_t off, uint64_t len)
+{
+	struct ask a = {.x = x, .off = off, .len = len};
+
+	return loop_call(x->en.loop, do_hit, &a);
+}
+
+static void lost_pages_make_the_span_absent(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t at = 2 * FIXTURE_SPAN;
+
+	add_fetcher(x);
+	sync_gated = true;
+	want(x, 1, 3, PRIO_DEMAND);
+	wait_state(x, 1, 3, SPAN_DIRTY);
+	assert_true(hit(x, FIXTURE_SPAN, 3 * FIXTURE_SPAN));
+	spoil(x, at + 8192);
+	assert_true(hit(x, at, 8192));
+	assert_true(hit(x, at + 12288, FIXTURE_SPAN));
+	assert_false(hit(x, at - 4096, 16384));
+	assert_int_equal(count(x, 2, 2, SPAN_ABSENT), 1);
+	assert_int_equal(count(x, 1, 1, SPAN_DIRTY), 1);
+	assert_int_equal(count(x, 3, 3, SPAN_DIRTY), 1);
+	sem_post(&sync_go);
+	sync_gated = false;
+	wait_state(x, 1, 1, SPAN_CLEAN);
+	/* What is durable is trusted. */
+	spoil(x, FIXTURE_SPAN);
+	assert_true(hit(x, FIXTURE_SPAN, 4096));
+}
+
+/* --- after an unclean stop --- */
+
+static int do_unproven(void *ctx)
+{
+	struct ask *a = ctx;
+
+	for (uint32_t i = a->first; i <= a->last; i++)
+		span_set(&a->x->layer, i, SPAN_UNPROVEN);
+	return 0;
+}
+
+static void unproven_spans_are_checked_on_first_touch(void **state)
+{
+	struct fixture *x = *state;
+	struct ask a = {.x = x, .first = 0, .last = last_span(x)};
+
+	assert_int_equal(
+		__real_fd_pwrite_full(x->layer.fd_fill, x->blob.tar.data, x->blob.tar.len, 0), 0);
+	spoil(x, 5 * FIXTURE_SPAN + 4096);
+	loop_call(x->en.loop, do_unproven, &a);
+	want(x, 0, 4, PRIO_DEMAND);
+	wait_state(x, 0, 4, SPAN_DIRTY);
+	/* There is no fetcher yet: nothing was fetched. */
+	want(x, 5, 5, PRIO_DEMAND);
+	want(x, 6, last_span(x), PRIO_FILL);
+	wait_state(x, 6, last_span(x), SPAN_CLEAN);
+	assert_int_equal(count(x, 5, 5, SPAN_QUEUED), 1);
+	add_fetcher(x);
+	wait_for(&completed, 1);
+	tar_is_right(x, 0, last_span(x));
+	assert_int_equal(x->en.count.filled, FIXTURE_SPAN);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		gzip_test(a_full_store_is_told),
+		gzip_test(a_failed_sync_makes_dirty_spans_absent),
+		gzip_test(a_sync_is_only_good_for_what_was_written_before_it),
+		gzip_test(who_waits_for_a_sync_gets_one_of_his_own),
+		gzip_test(lost_pages_make_the_span_absent),
+		gzip_test(unproven_spans_are_checked_on_first_touch),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
