@@ -113,7 +113,7 @@ static int read_request(struct task *task, struct json **ret, struct err *e)
 	if ((size_t)n > sizeof(task->request))
 		return err_set(e, CTL_USAGE, "a request of %zd bytes is too long", n);
 	if (json_parse(task->request, (size_t)n, LIMIT_CTL_MESSAGE, "request", ret, e) < 0)
-		return err_wrap(e, CTL_USAGE, "control socket");
+		return e->code = CTL_USAGE;
 	return 0;
 }
 

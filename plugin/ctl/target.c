@@ -154,8 +154,11 @@ static int find_what(struct places *ps, const char *what, bool image, bool layer
 	if (r == -ENOENT && layer)
 		return err_set(e, r, "%.200s is neither an image nor a layer that is known here",
 			       what);
-	if (r == -EINVAL)
-		return err_wrap(e, CTL_USAGE, "LAYER");
+	if (r == -EINVAL) {
+		r = CTL_USAGE; /* it is how it was asked for */
+		if (e)
+			e->code = r;
+	}
 	if (r == 0 && l)
 		r = add_layer(ps, rec, l);
 	return r == -ENOMEM ? err_errno(e, r, "listing layers") : r;

@@ -11,10 +11,16 @@
 #include "plugin/engine.h"
 #include "plugin/loop.h"
 #include "plugin/store/evict.h"
+#include "plugin/store/pins.h"
 
 static bool cancelled(void *ctx)
 {
 	return ctl_cancelled(ctx);
+}
+
+static bool pinned(void *ctx, const struct layer *l, uint32_t span)
+{
+	return pins_span(l, span);
 }
 
 static int send_layer(struct ctl_task *t, const struct place *p, const struct evicted *ev)
@@ -65,7 +71,7 @@ int verb_evict(struct ctl_task *t, struct json_gen *done, struct err *e)
 {
 	bool all = json_bool(json_get(t->args, "all"), false);
 	const char *what = all ? NULL : arg_str(t, "what", e);
-	struct evict_want want = { .cancelled = cancelled, .ctx = t };
+	struct evict_want want = { .pinned = pinned, .cancelled = cancelled, .ctx = t };
 	_cleanup_places_ struct places ps = { .v = NULL };
 	struct evicted sum = { 0 };
 	int r;
@@ -73,6 +79,8 @@ int verb_evict(struct ctl_task *t, struct json_gen *done, struct err *e)
 	if (!all && !what)
 		return CTL_USAGE;
 	r = read_want(t, &want, e);
+	if (r == 0)
+		r = pins_load(t->en, e);
 	if (r == 0)
 		r = all ? places_all(t->en, &ps, e) : places_find(t->en, what, &ps, e);
 	for (size_t i = 0; r == 0 && i < ps.n && want.free > 0; i++) {
