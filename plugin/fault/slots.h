@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "oci/base/limits.h"
+#include "oci/registry.h"
 #include "plugin/settings.h"
 
 /*
@@ -65,6 +66,7 @@ struct slot {
 	uint8_t raw[SLOT_RAW] __attribute__((aligned(8)));
 };
 
+#define SLOTS_LOGINS   64 /* repositories whose password is remembered */
 #define SLOTS_HANDLERS 64 /* threads of the engine that can be handling a slot */
 
 struct slots {
@@ -81,6 +83,10 @@ struct slots {
 	_Atomic uint32_t in_hand[SLOTS_HANDLERS];
 	struct settings settings;   /* current settings; the keeper writes, the engine reads */
 	struct slot s[LIMIT_SLOTS];
+	/* Who we are at which repository (store/sources.h): written by the engine and lost with the
+	 * last process, never on disk. The oldest makes room. */
+	uint32_t nlogins;
+	struct registry_at login[SLOTS_LOGINS];
 };
 
 /* --- engine side --- */

@@ -128,7 +128,7 @@ static void add_source(struct engine *en, struct layer *l, const struct source *
 	s->at.blob = from->blob;
 	memcpy(s->dir, from->dir, sizeof(s->dir));
 	if (!from->local)
-		login_recall(&s->at.at);
+		login_recall(en->slots, &s->at.at);
 	if (load_map(en, l, s, &e) == 0) {
 		l->nsources++;
 		return;

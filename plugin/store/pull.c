@@ -176,7 +176,7 @@ static int save(struct pull *p, struct err *e)
 {
 	const struct resolved *rs = p->rs;
 
-	login_remember(&rs->at);
+	login_remember(p->en->slots, &rs->at);
 	return image_save(p->en, p->rec, rs->manifest_bytes.data, rs->manifest_bytes.len,
 			  rs->config_bytes.data, rs->config_bytes.len, e);
 }

@@ -13,11 +13,12 @@
 struct buf;
 struct engine;
 struct err;
+struct slots;
 
 /*
  * Where the blobs of one layer can be had (layers/<diff_id>/sources.json). Written and read by
- * us alone. Names and passwords never get there: they are remembered in the engine's memory, for
- * as long as it lives.
+ * us alone. Names and passwords never get there: they are remembered in the memory that outlives
+ * an engine (fault/slots.h), and go with tarnd.
  */
 struct source {
 	bool local;            /* an image layout on this machine, else a registry */
@@ -48,11 +49,11 @@ int sources_load(struct engine *en, const struct digest *diff_id, const struct d
 int sources_remember(struct engine *en, const struct digest *diff_id, const struct digest *scope,
 		     const struct source *one, struct err *e);
 
-/* --- names and passwords, in memory; any thread --- */
+/* --- names and passwords; any thread --- */
 
 /* Replaces what was known for host and repository; an anonymous @at leaves it. */
-void login_remember(const struct registry_at *at);
+void login_remember(struct slots *t, const struct registry_at *at);
 /* Puts user and secret into @at when some are known for its host and repository. */
-void login_recall(struct registry_at *at);
+void login_recall(struct slots *t, struct registry_at *at);
 
 #endif
