@@ -55,22 +55,25 @@ struct blobmap_span blobmap_span(const struct blobmap *m, uint32_t span)
 	return s;
 }
 
+static bool window_fits(const struct blobmap_point *p)
+{
+	if (p->window_len > CODEC_WINDOW || p->window_len > p->out)
+		return false;
+	return !p->window_len == !p->stored_len && p->stored_len <= compressBound(CODEC_WINDOW);
+}
+
 /* What a point of each codec may look like. */
 static bool point_fits(const struct blobmap *m, const struct blobmap_point *p)
 {
 	if (p->in > m->blob_size || p->out > LIMIT_TAR_SIZE || p->bits > 7 || p->member > 1)
 		return false;
-	if (p->window_len > CODEC_WINDOW || p->window_len > p->out)
+	if (!window_fits(p) || (p->bits && p->in == 0))
 		return false;
-	if (!p->window_len != !p->stored_len || p->stored_len > compressBound(CODEC_WINDOW))
+	if (m->codec == CODEC_GZIP)
+		return !p->member || (!p->bits && !p->window_len);
+	if (p->bits || p->window_len)
 		return false;
-	if (p->bits && p->in == 0)
-		return false;
-	if (p->member && (p->bits || p->window_len))
-		return false;
-	if (m->codec == CODEC_RAW)
-		return p->in == p->out && !p->bits && !p->member && !p->window_len;
-	return m->codec == CODEC_GZIP || p->member;
+	return m->codec == CODEC_ZSTD ? p->member : !p->member && p->in == p->out;
 }
 
 static const char *check_points(const struct blobmap *m)

@@ -36,11 +36,11 @@ struct entry {
 	uint32_t mode;      /* permission, set-id and sticky bits (07777) */
 	uint32_t uid, gid;
 	uint32_t rdev_major, rdev_minor; /* devices */
-	int64_t mtime;      /* seconds, may be negative */
-	uint32_t mtime_ns;  /* < 1e9 */
-	uint64_t size;      /* bytes of a regular file */
-	uint64_t tar_offset;/* of a regular file's data in the plain tar; multiple of 512 */
-	uint32_t nxattrs;   /* sorted by name, no duplicates */
+	int64_t mtime;                   /* seconds, may be negative */
+	uint32_t mtime_ns;               /* < 1e9 */
+	uint64_t size;                   /* bytes of a regular file */
+	uint64_t tar_offset; /* of a regular file's data in the plain tar; multiple of 512 */
+	uint32_t nxattrs;    /* sorted by name, no duplicates */
 	const struct entry_xattr *xattrs;
 };
 

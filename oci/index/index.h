@@ -59,7 +59,7 @@ struct index {
 	uint32_t span_size;
 	uint32_t nspans;
 	uint64_t nentries;
-	const uint8_t *toc;          /* borrowed from the bytes that were decoded */
+	const uint8_t *toc; /* borrowed from the bytes that were decoded */
 	size_t toc_len;
 	const struct digest *digests; /* nspans of them; borrowed likewise */
 };
@@ -71,8 +71,7 @@ int index_encode(const struct index *ix, struct buf *out);
  * Decodes and checks everything but the entries themselves (use toc_reader for those). @data
  * stays owned by the caller and must outlive @ret. @what names the input in errors.
  */
-int index_decode(const void *data, size_t len, const char *what, struct index *ret,
-		 struct err *e);
+int index_decode(const void *data, size_t len, const char *what, struct index *ret, struct err *e);
 
 static inline uint64_t index_span_start(const struct index *ix, uint32_t span)
 {

@@ -199,21 +199,33 @@ static const char *take_data(struct archive_entry *ae, uint64_t off, struct entr
 	return NULL;
 }
 
-/* By the type flag; libarchive's idea of the type must agree. */
+static const char *take_file(struct archive_entry *ae, uint64_t off, struct entry *entry)
+{
+	const char *raw = archive_entry_pathname(ae);
+
+	/* Old tars mark directories by the slash alone; libarchive reads no data then. */
+	if (raw[strlen(raw) - 1] == '/') {
+		entry->type = ENTRY_DIR;
+		if (archive_entry_filetype(ae) == AE_IFREG && archive_entry_size(ae) > 0)
+			return "it is a directory and has data";
+		return NULL;
+	}
+	entry->type = ENTRY_REG;
+	return take_data(ae, off, entry);
+}
+
+/* By the type flag. libarchive's idea of the type must agree: it may take more from a header. */
 static const char *take_type(struct tarmember *m, struct archive_entry *ae, char flag, uint64_t off,
 			     struct entry *entry)
 {
 	static const struct {
-		char flag;
 		mode_t filetype;
 		enum entry_type type;
 	} types[] = {
-		{'2', AE_IFLNK, ENTRY_SYMLINK}, {'3', AE_IFCHR, ENTRY_CHR},
-		{'4', AE_IFBLK, ENTRY_BLK},     {'5', AE_IFDIR, ENTRY_DIR},
-		{'6', AE_IFIFO, ENTRY_FIFO},
+		['2'] = {AE_IFLNK, ENTRY_SYMLINK}, ['3'] = {AE_IFCHR, ENTRY_CHR},
+		['4'] = {AE_IFBLK, ENTRY_BLK},     ['5'] = {AE_IFDIR, ENTRY_DIR},
+		['6'] = {AE_IFIFO, ENTRY_FIFO},
 	};
-	const char *raw = archive_entry_pathname(ae);
-	mode_t filetype = archive_entry_filetype(ae);
 
 	if (flag == '1') {
 		entry->type = ENTRY_HARDLINK;
@@ -221,23 +233,15 @@ static const char *take_type(struct tarmember *m, struct archive_entry *ae, char
 	}
 	if (archive_entry_hardlink(ae))
 		return "it has a link target and is no link";
-	if (flag == '0' || flag == '7') {
-		/* Old tars mark directories by the slash alone; libarchive reads no data then. */
-		bool slash = raw[0] && raw[strlen(raw) - 1] == '/';
-
-		if (slash && filetype == AE_IFREG && archive_entry_size(ae) > 0)
-			return "it is a directory and has data";
-		entry->type = slash ? ENTRY_DIR : ENTRY_REG;
-		return slash ? NULL : take_data(ae, off, entry);
-	}
-	for (size_t i = 0; i < ARRAY_LEN(types); i++)
-		if (types[i].flag == flag && types[i].filetype == filetype)
-			entry->type = types[i].type;
-	if (entry->type == ENTRY_SYMLINK)
+	if (flag == '0' || flag == '7')
+		return take_file(ae, off, entry);
+	if ((size_t)flag >= ARRAY_LEN(types) ||
+	    types[(size_t)flag].filetype != archive_entry_filetype(ae))
+		return "its type is unclear";
+	entry->type = types[(size_t)flag].type;
+	if (flag == '2')
 		return take_target(m, archive_entry_symlink(ae), entry);
-	if (entry->type == ENTRY_CHR || entry->type == ENTRY_BLK)
-		return take_device(ae, entry);
-	return entry->type ? NULL : "its type is unclear";
+	return flag == '3' || flag == '4' ? take_device(ae, entry) : NULL;
 }
 
 const char *tarmember_take(struct tarmember *m, struct archive_entry *ae, char flag, uint64_t off,

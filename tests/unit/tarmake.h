@@ -36,8 +36,13 @@ static inline void tarmake_octal(uint8_t *dst, size_t width, uint64_t v)
 /* GNU's way of writing what octal digits can not hold. */
 static inline void tarmake_base256(uint8_t *dst, size_t width, int64_t v)
 {
-	for (size_t i = width; i-- > 0; v >>= 8)
-		dst[i] = (uint8_t)v;
+	uint64_t bits = (uint64_t)v;
+
+	memset(dst, v < 0 ? 0xff : 0, width);
+	for (size_t i = width; i-- > 0 && width - i <= 8;) {
+		dst[i] = (uint8_t)bits;
+		bits >>= 8;
+	}
 	dst[0] |= 0x80;
 }
 
