@@ -32,26 +32,29 @@ static int by_tar_off(const void *a, const void *b)
 	return x->nid < y->nid ? -1 : x->nid > y->nid;
 }
 
-/* A name of the inode @nid, only for errors: any one, without the directories above it. */
-static const char *name_of_nid(const struct tree *t, uint64_t nid)
+/* A path of the inode @nid, only for errors: the first that is found. */
+static const char *path_of_nid(const struct tree *t, uint64_t nid, char *out, size_t size)
 {
 	for (size_t i = 0; i < t->n; i++) {
 		const struct node *node = t->nodes[i];
 
-		for (size_t j = 0; S_ISDIR(node->mode) && j < node->dir.n; j++)
+		for (size_t j = 0; node_is_dir(node) && j < node->dir.n; j++)
 			if (node->dir.sorted[j]->node->nid == nid)
-				return node->dir.sorted[j]->text;
+				return tree_path(node->dir.sorted[j], out, size);
 	}
 	return "?";
 }
 
 static int check_overlap(const struct tree *t, const struct extent *v, size_t n, struct err *e)
 {
+	char one[160], other[160];
+
 	for (size_t i = 1; i < n; i++)
 		if (v[i].tar_off - v[i - 1].tar_off < v[i - 1].size)
-			return err_set(
-				e, -EBADMSG, "%s: the data of entry '%s' and of entry '%s' overlap",
-				t->what, name_of_nid(t, v[i - 1].nid), name_of_nid(t, v[i].nid));
+			return err_set(e, -EBADMSG,
+				       "%s: the data of entry '%s' and of entry '%s' overlap",
+				       t->what, path_of_nid(t, v[i - 1].nid, one, sizeof(one)),
+				       path_of_nid(t, v[i].nid, other, sizeof(other)));
 	return 0;
 }
 

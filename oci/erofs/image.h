@@ -16,7 +16,8 @@ struct err;
  * other replacement drops what was there), missing parents are directories 0755 root:root, a
  * parent that is not a directory is refused, a hard link must name an earlier non-directory
  * member. Whiteouts become character devices 0:0, opaque directories get
- * trusted.overlay.opaque=y. The same index gives the same bytes.
+ * trusted.overlay.opaque=y; a whiteout never hides what its own layer has under that name, but a
+ * directory there is opaque then (tree.h). The same index gives the same bytes.
  *
  * Behind the file system's last block follows our own extent table (struct extent, sorted by
  * tar_off, then a 64-byte footer): which inode's data lies where in the tar. The kernel does not

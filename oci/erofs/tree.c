@@ -52,14 +52,9 @@ static uint16_t type_bits(enum entry_type type)
 	}
 }
 
-static bool is_dir(const struct node *node)
-{
-	return node && S_ISDIR(node->mode);
-}
-
 /* --- names --- */
 
-static struct name *name_new(struct tree *t, struct node *dir, const char *s, size_t len)
+struct name *tree_name_new(struct tree *t, struct node *dir, const char *s, size_t len)
 {
 	struct name *name = arena_alloc(&t->arena, sizeof(*name) + len + 1);
 
@@ -77,7 +72,7 @@ static int name_get(struct tree *t, struct node *dir, const char *s, size_t len,
 	struct name *name = names_find(&t->names, hash, dir, s, len);
 
 	if (!name) {
-		name = name_new(t, dir, s, len);
+		name = tree_name_new(t, dir, s, len);
 		if (!name)
 			return -ENOMEM;
 		name->hash = hash;
@@ -160,7 +155,7 @@ static int name_of_entry(struct tree *t, const struct entry *en, struct name **r
 			r = parent_make(t, en, name, e);
 		if (r < 0)
 			return r;
-		if (!is_dir(name->node))
+		if (!node_is_dir(name->node))
 			return refuse(t, en, e,
 				      S_ISLNK(name->node->mode)
 					      ? "a parent directory is a symbolic link"
@@ -181,7 +176,7 @@ static struct node *node_at(struct tree *t, const char *path)
 		const char *s;
 		size_t len;
 
-		if (component(&path, &s, &len) < 0 || !is_dir(name->node))
+		if (component(&path, &s, &len) < 0 || !node_is_dir(name->node))
 			return NULL;
 		name = names_find(&t->names, names_hash(&t->names, name->node, s, len), name->node,
 				  s, len);
@@ -281,7 +276,7 @@ static int add_node(struct tree *t, const struct entry *en, struct name *name, s
 	struct node *node = name->node;
 	int r = 0;
 
-	if (en->type != ENTRY_DIR || !is_dir(node))
+	if (en->type != ENTRY_DIR || !node_is_dir(node))
 		r = node_new(t, en, &node, e);
 	if (r == 0)
 		r = node_fill(t, en, node, e);
@@ -301,7 +296,7 @@ static int add_link(struct tree *t, const struct entry *en, struct err *e)
 
 	if (!node)
 		return refuse(t, en, e, "a hard link to nothing that came before it");
-	if (is_dir(node))
+	if (node_is_dir(node))
 		return refuse(t, en, e, "a hard link to a directory");
 	r = name_of_entry(t, en, &name, e);
 	if (r == 0)
@@ -316,7 +311,7 @@ static int add_opaque(struct tree *t, const struct entry *en, struct name *name,
 
 	if (r < 0)
 		return r;
-	if (!is_dir(name->node))
+	if (!node_is_dir(name->node))
 		return refuse(t, en, e, "an opaque marker in what is not a directory");
 	name->hides = true;
 	return 0;
@@ -358,7 +353,7 @@ int tree_new(const char *what, uint64_t tar_size, struct tree **ret)
 	r = names_init(&t->names);
 	if (r < 0)
 		return r;
-	t->root = name_new(t, NULL, "", 0);
+	t->root = tree_name_new(t, NULL, "", 0);
 	if (!t->root)
 		return -ENOMEM;
 	r = parent_make(t, &root, t->root, NULL);
@@ -378,111 +373,4 @@ struct tree *tree_free(struct tree *t)
 	free(t->sorted);
 	free(t);
 	return NULL;
-}
-
-/* --- what it all comes to --- */
-
-/* Bytes, not characters, and unsigned: the kernel searches directories in this order. */
-static int name_cmp(const void *a, const void *b)
-{
-	const struct name *x = *(struct name *const *)a;
-	const struct name *y = *(struct name *const *)b;
-	int r = memcmp(x->text, y->text, x->len < y->len ? x->len : y->len);
-
-	return r ? r : (int)x->len - (int)y->len;
-}
-
-static struct name *dot_name(struct tree *t, struct node *dir, const char *s, struct node *node)
-{
-	struct name *name = name_new(t, dir, s, strlen(s));
-
-	if (name)
-		name->node = node;
-	return name;
-}
-
-/* Cuts @dir's array off the tree's and fills it. @at is how much of that is used. */
-static int sort_names(struct tree *t, struct node *node, size_t *at)
-{
-	struct dir *dir = &node->dir;
-	struct name **v = t->sorted + *at;
-	struct node *parent = dir->self->dir ? dir->self->dir : node;
-
-	dir->n = 0;
-	v[dir->n++] = dot_name(t, node, ".", node);
-	v[dir->n++] = dot_name(t, node, "..", parent);
-	if (!v[0] || !v[1])
-		return -ENOMEM;
-	for (struct name *name = dir->names; name; name = name->next_in_dir)
-		v[dir->n++] = name;
-	qsort(v, dir->n, sizeof(*v), name_cmp);
-	dir->sorted = v;
-	*at += dir->n;
-	return 0;
-}
-
-/* A name that only a whiteout gave: overlayfs takes a character device 0:0 for one. */
-static int whiteout_make(struct tree *t, struct name *name)
-{
-	name->node = arena_alloc(&t->arena, sizeof(*name->node));
-	if (!name->node)
-		return -ENOMEM;
-	name->node->mode = S_IFCHR;
-	return 0;
-}
-
-/* component() lets no other name of this kind in. */
-static bool is_dot(const struct name *name)
-{
-	return name->text[0] == '.' && (name->len == 1 || (name->len == 2 && name->text[1] == '.'));
-}
-
-/* Counts the links of what is in @dir, and puts what was not met before at the end of the line. */
-static int visit_names(struct tree *t, struct node *dir)
-{
-	dir->nlink += 2;
-	for (size_t i = 0; i < dir->dir.n; i++) {
-		struct name *name = dir->dir.sorted[i];
-
-		if (is_dot(name))
-			continue;
-		if (!name->node && whiteout_make(t, name) < 0)
-			return -ENOMEM;
-		if (is_dir(name->node)) {
-			dir->nlink++;
-			name->node->opaque = name->hides;
-			t->nodes[t->n++] = name->node;
-		} else if (name->node->nlink++ == 0) {
-			t->nodes[t->n++] = name->node;
-		}
-	}
-	return 0;
-}
-
-/* Names there are at most in the arrays of all directories, with the two dots of each. */
-static size_t names_bound(const struct tree *t)
-{
-	return t->names.n + 2 * t->nnodes;
-}
-
-int tree_finish(struct tree *t, struct err *e)
-{
-	size_t at = 0;
-
-	/* Each node but the root has a name, and each name one node. */
-	t->nodes = calloc(t->names.n + 1, sizeof(*t->nodes));
-	t->sorted = calloc(names_bound(t), sizeof(*t->sorted));
-	if (!t->nodes || !t->sorted)
-		return no_memory(t, e);
-	t->root->node->opaque = t->root->hides;
-	t->nodes[t->n++] = t->root->node;
-	/* The line grows while we walk it: breadth first, no recursion, however deep the tree is.
-	 */
-	for (size_t i = 0; i < t->n; i++) {
-		if (!is_dir(t->nodes[i]))
-			continue;
-		if (sort_names(t, t->nodes[i], &at) < 0 || visit_names(t, t->nodes[i]) < 0)
-			return no_memory(t, e);
-	}
-	return 0;
 }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "oci/erofs/arena.h"
 #include "oci/erofs/names.h"
@@ -101,6 +102,23 @@ int tree_add(struct tree *t, const struct entry *en, struct err *e);
 
 /* After the last entry: collects what is reachable, sorts the names, counts the links. */
 int tree_finish(struct tree *t, struct err *e);
+
+/*
+ * The path of a name that is in its directory's list, as entries have it, written into the end of
+ * @out, and cut at its front when it is longer. Returns where it starts.
+ */
+const char *tree_path(const struct name *name, char *out, size_t size);
+
+/*
+ * For the two halves of the tree alone: a name that is in no table and no directory's list yet.
+ * @len is at most 255. NULL when out of memory.
+ */
+struct name *tree_name_new(struct tree *t, struct node *dir, const char *s, size_t len);
+
+static inline bool node_is_dir(const struct node *node)
+{
+	return node && S_ISDIR(node->mode);
+}
 
 static inline void tree_freep(struct tree **t)
 {

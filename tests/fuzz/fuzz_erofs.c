@@ -20,8 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct bytes in = bytes_of(data, size);
-	struct index ix = { .nentries = bytes_le32(&in), .tar_size = bytes_le64(&in) };
-	_cleanup_buf_ struct buf image = { .max = SIZE_MAX };
+	struct index ix = {.nentries = bytes_le32(&in), .tar_size = bytes_le64(&in)};
+	_cleanup_buf_ struct buf image = {.max = SIZE_MAX};
 	_cleanup_fd_ int fd = -1;
 	struct extents x;
 

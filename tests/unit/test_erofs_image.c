@@ -168,6 +168,36 @@ static void tails_behind_attributes(void **state)
 		}
 }
 
+static void chunk_indexes_behind_attributes(void **state)
+{
+	for (unsigned int x = 1; x < 80; x++) {
+		_cleanup_buf_ struct buf image;
+		char list[256];
+
+		/* An index that is not where it should be reads as another block or none. */
+		snprintf(list, sizeof(list), "reg f size=100 at=512 x:user.a=%0*u\n", (int)x, 7u);
+		image_of(list, 1024, &image);
+		assert_sound(&image, 1024);
+		assert_non_null(memmem(image.data, image.len, "\0\0\1\0\1\0\0\0", 8));
+	}
+}
+
+static void a_long_link_is_all_there(void **state)
+{
+	_cleanup_buf_ struct buf image, list = {.max = 1 << 16};
+	const char *target;
+
+	buf_put_str(&list, "symlink a to=");
+	for (unsigned int i = 1000; i < 1150; i++)
+		buf_printf(&list, "%u", i);
+	target = strchr(buf_cstr(&list), '=') + 1;
+	image_of(buf_cstr(&list), 0, &image);
+	assert_sound(&image, 0);
+	assert_int_equal(strlen(target), 600);
+	assert_non_null(memmem(image.data, image.len, target, 512));
+	assert_non_null(memmem(image.data, image.len, target + 512, 88));
+}
+
 static void directories_of_every_size(void **state)
 {
 	static char list[1 << 16];
@@ -302,7 +332,7 @@ static void overlapping_data_is_refused(void **state)
 
 	assert_int_equal(image_fd("reg d/a size=513 at=512\nreg d/b size=1 at=1024\n", 4096, &e),
 			 -EBADMSG);
-	assert_string_equal(e.text, "layer 1: the data of entry 'a' and of entry 'b' overlap");
+	assert_string_equal(e.text, "layer 1: the data of entry 'd/a' and of entry 'd/b' overlap");
 	/* What was replaced is not in the way. */
 	image_of("reg a size=513 at=512\nreg a size=1 at=1024\n", 4096, &image);
 	assert_sound(&image, 4096);
@@ -443,6 +473,8 @@ int main(void)
 		cmocka_unit_test(the_order_of_entries_does_not_show),
 		cmocka_unit_test(symbolic_links_of_every_length),
 		cmocka_unit_test(tails_behind_attributes),
+		cmocka_unit_test(chunk_indexes_behind_attributes),
+		cmocka_unit_test(a_long_link_is_all_there),
 		cmocka_unit_test(directories_of_every_size),
 		cmocka_unit_test(a_directory_that_fills_its_blocks),
 		cmocka_unit_test(chunks_are_the_smallest_that_hold_a_file),

@@ -206,6 +206,8 @@ static void a_link_keeps_its_node_when_the_first_name_is_replaced(void **state)
 	expect("reg d/a size=1 at=512\nlink b to=d/a\nreg d\n", "/ d755\nb -0 1@512\nd -0\n");
 	/* The link may even take the place of the directory that its target is in. */
 	expect("reg d/a size=1 at=512\nlink d to=d/a\n", "/ d755\nd -0 1@512\n");
+	expect("reg a size=1 at=512\nlink b to=a\ndir a mode=700\n",
+	       "/ d755 n=3\na d700\nb -0 1@512\n");
 	/* A link that came later than the replacement names the new file. */
 	expect("reg a size=1 at=512\nreg a size=2 at=2048\nlink b to=a\n",
 	       "/ d755\na -0 n=2 2@2048\nb -0 n=2 2@2048\n");
@@ -282,7 +284,7 @@ static void overlay_attributes_are_ours_alone(void **state)
 {
 	expect("dir a x:trusted.overlay.opaque=y x:trusted.overlay.redirect=/etc\n",
 	       "/ d755 n=3\na d0\n");
-	expect("dir a x:user.overlay.opaque=y x:user.overlayed=1\n", "/ d755 n=3\na d0 x=16\n");
+	expect("dir a x:user.overlay.opaque=y x:user.overlays=1\n", "/ d755 n=3\na d0 x=16\n");
 }
 
 static void attributes_without_a_place_are_refused(void **state)
@@ -377,6 +379,24 @@ static void deep_trees_need_no_stack(void **state)
 	assert_int_equal(t->n, 2049);
 }
 
+static void paths_are_told_from_their_end(void **state)
+{
+	_cleanup_(tree_freep) struct tree *t = NULL;
+	const struct name *name;
+	char out[16];
+
+	assert_int_equal(build("reg one/two/three\n", &t, NULL), 0);
+	name = t->root->node->dir.names->node->dir.names->node->dir.names;
+	assert_string_equal(tree_path(name, out, 16), "one/two/three");
+	assert_string_equal(tree_path(name, out, 14), "one/two/three");
+	assert_string_equal(tree_path(name, out, 13), "ne/two/three");
+	assert_string_equal(tree_path(name, out, 10), "two/three");
+	assert_string_equal(tree_path(name, out, 9), "wo/three");
+	assert_string_equal(tree_path(name, out, 3), "ee");
+	assert_string_equal(tree_path(name, out, 1), "");
+	assert_string_equal(tree_path(t->root, out, 16), "");
+}
+
 /* One entry can ask for two thousand directories: what comes of a list has a limit of its own. */
 static void unnamed_parents_count_too(void **state)
 {
@@ -444,6 +464,7 @@ int main(void)
 		cmocka_unit_test(paths_that_are_not_clean_are_refused),
 		cmocka_unit_test(values_out_of_range_are_refused),
 		cmocka_unit_test(deep_trees_need_no_stack),
+		cmocka_unit_test(paths_are_told_from_their_end),
 		cmocka_unit_test(unnamed_parents_count_too),
 		cmocka_unit_test(a_large_directory_takes_no_time),
 	};
