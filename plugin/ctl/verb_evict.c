@@ -11,6 +11,7 @@
 #include "plugin/engine.h"
 #include "plugin/loop.h"
 #include "plugin/store/evict.h"
+#include "plugin/store/load.h"
 #include "plugin/store/pins.h"
 
 static bool cancelled(void *ctx)
@@ -67,6 +68,26 @@ static int count_evicted(void *ctx)
 	return 0;
 }
 
+/*
+ * A layer that is not mounted goes whole. One of which something is pinned is mounted for it, so
+ * that it goes span by span.
+ */
+static int evict_place(struct ctl_task *t, const struct place *p, const struct evict_want *want,
+		       struct evicted *ret, struct err *e)
+{
+	struct layer *l = NULL;
+	int r = 0;
+
+	*ret = (struct evicted){ 0 };
+	if (!p->mounted && pins_bytes(&p->diff_id, 0, p->size))
+		r = layer_mount(t->en, &p->diff_id, &p->scope, &l, e);
+	if (r == 0)
+		r = evict_layer(t->en, &p->diff_id, &p->scope, want, ret, e);
+	if (l)
+		layer_umount(t->en, l);
+	return r;
+}
+
 int verb_evict(struct ctl_task *t, struct json_gen *done, struct err *e)
 {
 	bool all = json_bool(json_get(t->args, "all"), false);
@@ -87,7 +108,7 @@ int verb_evict(struct ctl_task *t, struct json_gen *done, struct err *e)
 		struct count c = { .en = t->en };
 		struct evicted ev;
 
-		r = evict_layer(t->en, &ps.v[i].diff_id, &ps.v[i].scope, &want, &ev, e);
+		r = evict_place(t, &ps.v[i], &want, &ev, e);
 		c.bytes = ev.freed;
 		loop_call(t->en->loop, count_evicted, &c);
 		sum.freed += ev.freed;
