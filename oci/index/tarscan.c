@@ -2,6 +2,7 @@
 #include "oci/index/tarscan.h"
 
 #include <errno.h>
+#include <iconv.h>
 #include <inttypes.h>
 #include <locale.h>
 #include <stdbool.h>
@@ -315,6 +316,16 @@ static int scan(struct scan *s, struct err *e)
 	if (r == 0 && s->end_at == s->data_end && s->block_end != s->end_at)
 		return err_set(e, -EBADMSG, "%s: the tar ends in the middle of a header", s->what);
 	return r;
+}
+
+void tarscan_prepare(void)
+{
+	/* The names glibc has for what libarchive asks for: PAX names to those of the "C" locale.
+	 */
+	iconv_t c = iconv_open("ANSI_X3.4-1968", "UTF-8");
+
+	if (c != (iconv_t)-1)
+		iconv_close(c);
 }
 
 int tarscan(struct stream *tar, const char *what, struct buf *toc, uint64_t *ret_nentries,

@@ -26,4 +26,11 @@ struct stream;
 int tarscan(struct stream *tar, const char *what, struct buf *toc, uint64_t *ret_nentries,
 	    struct err *e);
 
+/*
+ * To be called once by a process that will scan after it has given up the file system: for the
+ * first PAX header libarchive opens a character set conversion, for which the C library reads its
+ * tables (gconv-modules.cache). Afterwards nothing is opened any more.
+ */
+void tarscan_prepare(void);
+
 #endif

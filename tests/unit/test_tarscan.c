@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cmocka.h>
+#include <seccomp.h>
 
 #include "tests/unit/scan.h"
 
@@ -321,10 +325,43 @@ static void a_full_table_of_contents(void **state)
 	assert_non_null(strstr(e.text, "larger than 60 bytes"));
 }
 
+/* What a process does that has no files: anything that is opened kills it. */
+static int scan_without_files(void)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	struct err e = ERR_INIT;
+
+	if (seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(openat), 0) < 0 ||
+	    seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(open), 0) < 0 ||
+	    seccomp_load(filter) < 0)
+		return 2;
+	return scan_step(MAX_TAR, &e) < 0;
+}
+
+static void scans_without_a_file_system(void **state)
+{
+	int status;
+	pid_t pid;
+
+	attr("path", "caf\xc3\xa9");
+	put_pax();
+	put(.name = "cut");
+	tarmake_end(&tar);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		tarscan_prepare();
+		_exit(scan_without_files());
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 #define test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	static const struct CMUnitTest tests[] = {
+		test(scans_without_a_file_system), /* first: what it needs may not be there yet */
 		test(every_type),
 		test(sparse_members),
 		test(hard_links_with_sizes),
