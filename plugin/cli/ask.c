@@ -68,7 +68,7 @@ static int talk(const struct cli *cli, struct request *rq, struct buf *rows, str
 int ask(const struct cli *cli, struct request *rq, struct answer *ret, struct err *e)
 {
 	_cleanup_answer_ struct answer a = {0};
-	_cleanup_buf_ struct buf rows;
+	_cleanup_buf_ struct buf rows = {0};
 	int r;
 
 	buf_init(&rows, LIMIT_CTL_ROWS);

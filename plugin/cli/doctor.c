@@ -45,7 +45,7 @@ static const struct check *first_missing(const struct report *rp)
 static int print_report_json(const struct cli *cli, const struct report *rp)
 {
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out;
+	_cleanup_buf_ struct buf out = {0};
 
 	buf_init(&out, LIMIT_CTL_MESSAGE);
 	g = json_gen_new(&out, true);

@@ -62,7 +62,7 @@ static int version_of(const char *name, char *out, size_t size)
 {
 	const char *const argv[] = {name, "--version", NULL};
 	const char *text;
-	_cleanup_buf_ struct buf b;
+	_cleanup_buf_ struct buf b = {0};
 
 	buf_init(&b, 4096);
 	if (tool_run(argv, &b) != 0)

@@ -49,7 +49,7 @@ static int write_image(const struct model *m, struct err *e)
 				   .size = FILE_SIZE, .tar_offset = FILE_OFF};
 	struct index ix = {.tar_size = TAR_SIZE, .span_size = LIMIT_SPAN_MIN, .nspans = 1,
 			   .nentries = 2};
-	_cleanup_buf_ struct buf toc;
+	_cleanup_buf_ struct buf toc = {0};
 	int r;
 
 	buf_init(&toc, LIMIT_SPAN_MIN);

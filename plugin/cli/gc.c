@@ -98,7 +98,7 @@ static void print_collected(const struct answer *a)
 static int print_collected_json(const struct cli *cli, const struct answer *a)
 {
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out;
+	_cleanup_buf_ struct buf out = {0};
 
 	buf_init(&out, 2 * (size_t)LIMIT_CTL_ROWS);
 	g = json_gen_new(&out, true);

@@ -16,7 +16,7 @@
 static int print_done(const struct cli *cli, const struct answer *a)
 {
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out;
+	_cleanup_buf_ struct buf out = {0};
 
 	buf_init(&out, 2 * (size_t)LIMIT_CTL_MESSAGE);
 	g = json_gen_new(&out, true);

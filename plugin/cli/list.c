@@ -16,7 +16,7 @@
 int print_rows(const struct cli *cli, const struct json *rows)
 {
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out;
+	_cleanup_buf_ struct buf out = {0};
 
 	buf_init(&out, 2 * (size_t)LIMIT_CTL_ROWS);
 	g = json_gen_new(&out, true);

@@ -107,7 +107,7 @@ static int look_in(const char *path, const struct ref *ref, char **ret_user, cha
 	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	_cleanup_(json_freep) struct json *doc = NULL;
 	const char *auth = NULL;
-	_cleanup_buf_ struct buf b;
+	_cleanup_buf_ struct buf b = {0};
 	int r;
 
 	buf_init(&b, LIMIT_AUTH_FILE);

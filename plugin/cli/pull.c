@@ -113,7 +113,7 @@ static int print_pulled(const struct cli *cli, const struct json *done)
 {
 	char size[SHOW_MAX], here[SHOW_MAX];
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out;
+	_cleanup_buf_ struct buf out = {0};
 
 	if (cli->json) {
 		buf_init(&out, LIMIT_CTL_MESSAGE * 2);

@@ -31,7 +31,7 @@ static void put_rows(struct json_gen *g, const char *key, const struct json *row
 static int print_status_json(const struct cli *cli, const struct answer *a, bool waiting)
 {
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out;
+	_cleanup_buf_ struct buf out = {0};
 
 	buf_init(&out, 2 * (size_t)LIMIT_CTL_ROWS);
 	g = json_gen_new(&out, true);

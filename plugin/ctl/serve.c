@@ -32,7 +32,7 @@ void task_error(const struct ctl_task *t, const struct err *e)
 {
 	int exit_code = e->code == -EOPNOTSUPP ? 3 : e->code == CTL_USAGE ? 2 : 1;
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf b;
+	_cleanup_buf_ struct buf b = {0};
 
 	buf_init(&b, LIMIT_CTL_MESSAGE);
 	g = json_gen_new(&b, false);
@@ -50,7 +50,7 @@ void task_error(const struct ctl_task *t, const struct err *e)
 
 int ctl_send_row(struct ctl_task *t, struct buf *row_object)
 {
-	_cleanup_buf_ struct buf b;
+	_cleanup_buf_ struct buf b = {0};
 
 	if (row_object->failed)
 		return row_object->failed;
@@ -72,7 +72,7 @@ int ctl_send_progress(struct ctl_task *t, const char *text, uint64_t done, uint6
 {
 	struct pollfd p = {.fd = t->sock, .events = POLLOUT};
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf b;
+	_cleanup_buf_ struct buf b = {0};
 
 	if (poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR | POLLNVAL))
 		return -EPIPE;
@@ -123,7 +123,7 @@ static int answer(struct task *task, struct err *e)
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
 	_cleanup_(json_freep) struct json *doc = NULL;
 	const struct ctl_verb *verb;
-	_cleanup_buf_ struct buf b;
+	_cleanup_buf_ struct buf b = {0};
 	int r = read_request(task, &doc, e);
 
 	if (r < 0)

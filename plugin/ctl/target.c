@@ -239,7 +239,7 @@ static void put_place(struct json_gen *g, const char *key, struct engine *en,
 static int send_place(struct ctl_task *t, const struct place *p, const char *member)
 {
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf row;
+	_cleanup_buf_ struct buf row = {0};
 
 	buf_init(&row, LIMIT_CTL_MESSAGE);
 	g = json_gen_new(&row, false);

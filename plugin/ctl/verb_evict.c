@@ -28,7 +28,7 @@ static int send_layer(struct ctl_task *t, const struct place *p, const struct ev
 {
 	char text[DIGEST_TEXT];
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf row;
+	_cleanup_buf_ struct buf row = {0};
 
 	buf_init(&row, LIMIT_CTL_MESSAGE);
 	g = json_gen_new(&row, false);

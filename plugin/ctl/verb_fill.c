@@ -27,7 +27,7 @@ static bool cancelled(void *ctx)
 static int send_filled(struct ctl_task *t, const struct place *p, uint64_t resident)
 {
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf row;
+	_cleanup_buf_ struct buf row = {0};
 	char text[DIGEST_TEXT];
 
 	buf_init(&row, LIMIT_CTL_MESSAGE);

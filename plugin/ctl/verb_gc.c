@@ -24,7 +24,7 @@
 static int send_removed(struct ctl_task *t, const char *kind, const char *name, uint64_t freed)
 {
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf row;
+	_cleanup_buf_ struct buf row = {0};
 
 	buf_init(&row, LIMIT_CTL_MESSAGE);
 	g = json_gen_new(&row, false);

@@ -38,7 +38,7 @@ static int send_image(struct ctl_task *t, const struct record *rec)
 {
 	char text[DIGEST_TEXT];
 	uint64_t size, resident;
-	_cleanup_buf_ struct buf row;
+	_cleanup_buf_ struct buf row = {0};
 	size_t i = 0;
 	int r = 0;
 

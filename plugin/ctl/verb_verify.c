@@ -221,7 +221,7 @@ static int check_layer(struct verify *v, struct err *e)
 static int send_verified(const struct verify *v)
 {
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf row;
+	_cleanup_buf_ struct buf row = {0};
 	char text[DIGEST_TEXT];
 
 	buf_init(&row, LIMIT_CTL_MESSAGE);

@@ -63,7 +63,7 @@ static int load(struct engine *en, struct err *e)
 	const struct keep_file f = file_of(KEEP_PINS, NULL);
 	struct pins ps = {.v = NULL};
 	struct err why = ERR_INIT;
-	_cleanup_buf_ struct buf b;
+	_cleanup_buf_ struct buf b = {0};
 	int r;
 
 	if (is_loaded())
@@ -117,7 +117,7 @@ static int next_list(const struct digest *image, const struct pin *p, struct pin
 static int write_list(struct engine *en, const struct pins *ps, struct err *e)
 {
 	const struct keep_file f = file_of(KEEP_PINS, NULL);
-	_cleanup_buf_ struct buf b;
+	_cleanup_buf_ struct buf b = {0};
 	int r;
 
 	buf_init(&b, LIMIT_PINS);
