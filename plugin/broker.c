@@ -20,6 +20,8 @@
 #include "plugin/spawn.h"
 #include "plugin/store/files.h"
 
+#define RESPAWN_MS 100 /* until a fetcher that ended is replaced */
+
 /* --- files --- */
 
 static int do_file_open(struct broker *b, const struct keep_request *rq, struct answer *a)
@@ -127,17 +129,36 @@ static int fetcher_start(struct broker *b, bool pooled, int fds[2], int32_t *ret
 	return 0;
 }
 
-/* Tells the engine of one more fetcher for its pool. */
+static uint32_t pool_size(const struct broker *b)
+{
+	uint32_t n = b->birth.slots->settings.fetchers;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (n == 0)
+		n = cpus > 2 ? 2 * (uint32_t)cpus : 4;
+	return n < WARD_FETCHERS / 2 ? n : WARD_FETCHERS / 2;
+}
+
+static uint32_t pool_count(const struct broker *b)
+{
+	uint32_t n = 0;
+
+	for (int i = 0; i < WARD_FETCHERS; i++)
+		n += b->ward->fetcher[i].pid && b->ward->fetcher[i].pooled;
+	return n;
+}
+
+/* Tells the engine of one more fetcher for its pool, unless that is full. */
 static void pool_one(void *ctx)
 {
 	struct broker *b = ctx;
 	struct answer a = { .nfds = 0 };
 	int fds[2];
 
-	if (b->finishing ||
-	    fetcher_start(b, true, fds, &a.rep.fetcher.pid, &a.err) < 0) {
-		if (a.err.code)
-			log_error("%s", a.err.text);
+	if (b->finishing || pool_count(b) >= pool_size(b))
+		return;
+	if (fetcher_start(b, true, fds, &a.rep.fetcher.pid, &a.err) < 0) {
+		log_error("%s", a.err.text);
 		return;
 	}
 	a.fds[0] = fds[0];
@@ -146,28 +167,24 @@ static void pool_one(void *ctx)
 	broker_tell(b, KEEP_TELL_FETCHER, &a);
 }
 
-static void fetcher_forget(struct broker *b, struct ward_fetcher *f)
-{
-	struct fetcher_watch *w = &b->watch[f - b->ward->fetcher];
-
-	w->io = loop_remove_io(w->io);
-	waitid(P_PIDFD, (id_t)f->pidfd, NULL, WEXITED | WNOHANG);
-	cleanup_closep(&f->pidfd);
-	f->pooled = 0;
-	f->pid = 0;
-}
-
 static void fetcher_exited(void *ctx, uint32_t events)
 {
 	struct fetcher_watch *w = ctx;
 	struct broker *b = w->broker;
-	bool pooled = w->fetcher->pooled;
+	struct ward_fetcher *f = w->fetcher;
+	bool pooled = f->pooled;
 
-	fetcher_forget(b, w->fetcher);
+	w->io = loop_remove_io(w->io);
+	/* Not our child when an earlier keeper made it: then the guardian reaps it. */
+	waitid(P_PIDFD, (id_t)f->pidfd, NULL, WEXITED | WNOHANG);
+	cleanup_closep(&f->pidfd);
+	f->pooled = 0;
+	f->pid = 0;
 	if (pooled && !b->finishing)
-		loop_after(b->loop, 100, pool_one, b, NULL);
+		loop_after(b->loop, RESPAWN_MS, pool_one, b, NULL);
 }
 
+/* They leave the table when their ends are seen. */
 static void fetchers_end(struct broker *b)
 {
 	for (int i = 0; i < WARD_FETCHERS; i++) {
@@ -177,7 +194,6 @@ static void fetchers_end(struct broker *b)
 			continue;
 		syscall(SYS_pidfd_send_signal, f->pidfd, SIGKILL, NULL, 0);
 		f->pooled = 0;
-		fetcher_forget(b, f);
 	}
 }
 
@@ -203,16 +219,6 @@ static int do_fetcher_gone(struct broker *b, const struct keep_request *rq, stru
 			syscall(SYS_pidfd_send_signal, f->pidfd, SIGKILL, NULL, 0);
 	}
 	return 0;
-}
-
-static uint32_t pool_size(const struct broker *b)
-{
-	uint32_t n = b->birth.slots->settings.fetchers;
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (n == 0)
-		n = cpus > 2 ? 2 * (uint32_t)cpus : 4;
-	return n < WARD_FETCHERS / 2 ? n : WARD_FETCHERS / 2;
 }
 
 /* --- a new engine --- */

@@ -327,6 +327,17 @@ static void count_event(struct fault *f, const struct slot *s)
 		f->en->count.open_exec++;
 }
 
+/*
+ * read(2) gives as many events as fit, and only one can be journalled: so exactly one may fit.
+ * Exec and open events are bare, content events carry the range. (EROFS always names one; two
+ * events without would fit, and the kernel gives those only for calls nobody makes on a tar.)
+ */
+static size_t event_size(enum slot_group group)
+{
+	return sizeof(struct fanotify_event_metadata) +
+	       (group == SLOT_CONTENT ? sizeof(struct fan_range_record) : 0);
+}
+
 /* Reads one event into the journal. False when none was there, or no slot. */
 static bool read_one(struct fault *f, enum slot_group group)
 {
@@ -340,7 +351,7 @@ static bool read_one(struct fault *f, enum slot_group group)
 		return false;
 	}
 	s->group = group;
-	n = read(f->en->group[group], s->raw, sizeof(s->raw));
+	n = read(f->en->group[group], s->raw, event_size(group));
 	if (n <= 0) {
 		slot_put_back(s);
 		return false;

@@ -47,7 +47,7 @@ enum slot_state {
 
 enum slot_group { SLOT_CONTENT = 0, SLOT_EXEC = 1 };
 
-#define SLOT_RAW 256 /* one event: 24 bytes of metadata and its info records, with room */
+#define SLOT_RAW 64 /* one event: 24 bytes of metadata, 24 of a range record, and room */
 
 struct slot {
 	_Atomic uint32_t state;  /* enum slot_state */
