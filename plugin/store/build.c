@@ -16,7 +16,7 @@
 #include "plugin/store/present.h"
 #include "plugin/store/sources.h"
 
-static void source_free(struct layer_source *s)
+void layer_source_free(struct layer_source *s)
 {
 	blobmap_free(s->map);
 	free(s->map_bytes);
@@ -30,7 +30,7 @@ struct layer *layer_free(struct layer *l)
 	if (!l)
 		return NULL;
 	for (uint32_t i = 0; i < l->nsources; i++)
-		source_free(&l->sources[i]);
+		layer_source_free(&l->sources[i]);
 	free(l->sources);
 	layer_spans_free(l);
 	extents_free(&l->extents);
@@ -116,26 +116,35 @@ static int load_map(struct engine *en, const struct layer *l, struct layer_sourc
 	return 0;
 }
 
+int layer_source_load(struct engine *en, const struct layer *l, const struct source *from,
+		      struct layer_source *ret, struct err *e)
+{
+	int r;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->fd = -1;
+	ret->at.local = from->local;
+	ret->at.at = from->at;
+	ret->at.blob = from->blob;
+	memcpy(ret->dir, from->dir, sizeof(ret->dir));
+	if (!from->local)
+		login_recall(en->slots, &ret->at.at);
+	r = load_map(en, l, ret, e);
+	if (r < 0)
+		layer_source_free(ret);
+	return r;
+}
+
 static void add_source(struct engine *en, struct layer *l, const struct source *from)
 {
-	struct layer_source *s = &l->sources[l->nsources];
 	struct err e = ERR_INIT;
 	char text[DIGEST_TEXT];
 
-	s->fd = -1;
-	s->at.local = from->local;
-	s->at.at = from->at;
-	s->at.blob = from->blob;
-	memcpy(s->dir, from->dir, sizeof(s->dir));
-	if (!from->local)
-		login_recall(en->slots, &s->at.at);
-	if (load_map(en, l, s, &e) == 0) {
+	if (layer_source_load(en, l, from, &l->sources[l->nsources], &e) == 0)
 		l->nsources++;
-		return;
-	}
-	log_warn("layer %s: a source is left out: %s", digest_text(&l->diff_id, text), e.text);
-	source_free(s);
-	memset(s, 0, sizeof(*s));
+	else
+		log_warn("layer %s: a source is left out: %s", digest_text(&l->diff_id, text),
+			 e.text);
 }
 
 /* Local ones first; among equals the newest, which was last seen to work. */

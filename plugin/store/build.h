@@ -9,6 +9,8 @@ struct engine;
 struct err;
 struct keep_reply;
 struct layer;
+struct layer_source;
+struct source;
 
 /*
  * A struct layer from what the store has and what the keeper mounted (@msg, an answer to
@@ -20,5 +22,13 @@ struct layer;
  */
 int layer_build(struct engine *en, const struct keep_reply *msg, int fds[2], bool *ret_image_bad,
 		struct layer **ret, struct err *e);
+
+/*
+ * One way to the bytes of @l, of which only what never changes is looked at: @ret gets the source
+ * with its map, and is freed with layer_source_free(). Tasks only.
+ */
+int layer_source_load(struct engine *en, const struct layer *l, const struct source *from,
+		      struct layer_source *ret, struct err *e);
+void layer_source_free(struct layer_source *s); /* what it points to, not @s */
 
 #endif

@@ -10,6 +10,7 @@ struct engine;
 struct err;
 struct keep_reply;
 struct layer;
+struct source;
 
 /*
  * Layers come and go. A mounted layer is in en->layers and has references; the last one that goes
@@ -39,6 +40,13 @@ void layer_umount(struct engine *en, struct layer *l);
  * it. It is listed without a reference. @fds: fill and image; taken over in any case.
  */
 int layer_adopt(struct engine *en, const struct keep_reply *msg, int fds[2], struct err *e);
+
+/*
+ * A pull has just used this source of the layer. If it is mounted it can be asked from now on, and
+ * one that was held for bad, or that had refused us, is tried again.
+ */
+int layer_learn_source(struct engine *en, const struct digest *diff_id, const struct digest *scope,
+		       const struct source *from, struct err *e);
 
 /* Bytes of its tar that the file system really holds; 0 when there is none. */
 uint64_t layer_resident(struct engine *en, const struct digest *diff_id,

@@ -92,8 +92,10 @@ static int get_layer(struct pull *p, uint32_t i, struct ingest *in, struct err *
 		return r;
 	p->partial[i] = r > 0 || !in->keep;
 	if (r == 2)
-		return sources_remember(p->en, &in->diff_id, &in->scope, in->from, e);
-	return layer_ingest(in, e);
+		r = sources_remember(p->en, &in->diff_id, &in->scope, in->from, e);
+	else
+		r = layer_ingest(in, e);
+	return r < 0 ? r : layer_learn_source(p->en, &in->diff_id, &in->scope, in->from, e);
 }
 
 static int pull_layer(struct pull *p, uint32_t i, struct err *e)

@@ -175,6 +175,34 @@ static void what_was_filled_is_remembered(void **state)
 	layer_umount(&engine, l);
 }
 
+/* --- sources --- */
+
+static void a_pull_gives_a_mounted_layer_a_source(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_ZSTD};
+	struct layer *l;
+	struct blob other;
+
+	pull_ok(PULL_NONE);
+	l = mounted();
+	put_layer(&other, CODEC_ZSTD, SIZE);
+	put_image(&other, codec, 1);
+	pull_ok(PULL_NONE);
+	assert_int_equal(l->refs, 1);
+	assert_int_equal(l->nsources, 2);
+	assert_true(digest_equal(&l->sources[1].at.blob, &other.digest));
+	assert_int_equal(blobmap_nspans(l->sources[1].map), l->index.nspans);
+	/* The same again makes none, but what was bad may be good now. */
+	l->sources[1].bad = true;
+	l->sources[0].bad = true;
+	pull_ok(PULL_NONE);
+	assert_int_equal(l->nsources, 2);
+	assert_false(l->sources[1].bad);
+	assert_true(l->sources[0].bad);
+	layer_umount(&engine, l);
+	blob_free(&other);
+}
+
 /* --- image.erofs --- */
 
 static void an_image_that_is_missing_is_made(void **state)
@@ -433,6 +461,7 @@ int main(void)
 		with_layer(a_complete_layer_loses_its_marks),
 		with_layer(after_a_crash_nothing_is_trusted),
 		with_layer(what_was_filled_is_remembered),
+		with_layer(a_pull_gives_a_mounted_layer_a_source),
 		with_layer(an_image_that_is_missing_is_made),
 		with_layer(an_image_that_is_damaged_is_made_anew),
 		with_layer(a_mounted_image_stays),
