@@ -35,8 +35,8 @@ struct fixture {
 
 static atomic_uint rechecks, denials, denied_with, denied_span, synced, completed, opens;
 static atomic_int open_result, write_result, sync_result, told_result;
-static atomic_bool sync_gated;
-static sem_t sync_begun, sync_go;
+static atomic_bool sync_gated, write_gated;
+static sem_t sync_begun, sync_go, write_begun, write_go;
 static int blob_fd;
 
 void fault_recheck(struct engine *en, struct layer *l, uint32_t first, uint32_t last)
@@ -91,6 +91,10 @@ int __real_fd_pwrite_full(int fd, const void *buf, size_t len, uint64_t off);
 int __wrap_fd_pwrite_full(int fd, const void *buf, size_t len, uint64_t off);
 int __wrap_fd_pwrite_full(int fd, const void *buf, size_t len, uint64_t off)
 {
+	if (write_gated) {
+		sem_post(&write_begun);
+		sem_wait(&write_go);
+	}
 	return write_result < 0 ? write_result : __real_fd_pwrite_full(fd, buf, len, off);
 }
 
@@ -161,7 +165,9 @@ static inline struct fixture *setup_codec(enum codec_kind codec)
 	rechecks = denials = denied_with = denied_span = synced = completed = opens = 0;
 	open_result = write_result = sync_result = 0;
 	told_result = 1;
-	sync_gated = false;
+	sync_gated = write_gated = false;
+	sem_init(&write_begun, 0, 0);
+	sem_init(&write_go, 0, 0);
 	sem_init(&sync_begun, 0, 0);
 	sem_init(&sync_go, 0, 0);
 	signal(SIGPIPE, SIG_IGN);
@@ -226,6 +232,7 @@ static inline int teardown(void **state)
 
 struct ask {
 	struct fixture *x;
+	struct layer *l; /* NULL: the fixture's */
 	uint32_t first, last;
 	enum prio prio;
 	int sock, buffer, pid;
@@ -237,7 +244,7 @@ static inline int do_want(void *ctx)
 {
 	struct ask *a = ctx;
 
-	flight_want(a->x->en.flight, &a->x->layer, a->first, a->last, a->prio);
+	flight_want(a->x->en.flight, a->l ? a->l : &a->x->layer, a->first, a->last, a->prio);
 	return 0;
 }
 

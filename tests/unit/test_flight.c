@@ -88,6 +88,19 @@ static void one_frame_is_streamed_whole(void **state)
 
 /* --- order --- */
 
+static int do_forget(void *ctx)
+{
+	struct ask *a = ctx;
+
+	flight_forget(a->x->en.flight, a->l);
+	return 0;
+}
+
+static int do_inflight(void *ctx)
+{
+	return (int)((struct ask *)ctx)->l->inflight;
+}
+
 static void neighbours_are_one_job_and_demand_is_first(void **state)
 {
 	struct fixture *x = *state;
@@ -131,6 +144,33 @@ static void background_leaves_a_fetcher_to_demand(void **state)
 	assert_int_equal(job.nspans, 4);
 	close(a);
 	close(b);
+}
+
+static void layers_take_turns(void **state)
+{
+	struct fixture *x = *state;
+	struct layer other = x->layer;
+	struct ask a = {.x = x, .l = &other, .prio = PRIO_DEMAND, .first = 7, .last = 7};
+	static struct fetch_job job;
+	int puppet[3];
+
+	/* Everybody reads all of one layer; then somebody needs one span of another. */
+	assert_int_equal(layer_spans_new(&other), 0);
+	want(x, 0, last_span(x), PRIO_DEMAND);
+	loop_call(x->en.loop, do_want, &a);
+	for (int i = 0; i < 3; i++) {
+		puppet[i] = add_puppet(x);
+		assert_true(puppet_job(puppet[i], &job, 5000));
+		assert_int_equal(job.first_span, i == 0 ? 0 : i == 1 ? 7 : 4);
+		assert_int_equal(job.nspans, i == 1 ? 1 : 4);
+	}
+	loop_call(x->en.loop, do_forget, &a);
+	for (int i = 0; i < 3; i++)
+		close(puppet[i]);
+	for (int i = 0; i < 500 && loop_call(x->en.loop, do_inflight, &a) > 0; i++)
+		usleep(5000);
+	assert_int_equal(other.nabsent, other.index.nspans);
+	layer_spans_free(&other);
 }
 
 static void a_queued_span_gains_priority_and_is_asked_once(void **state)
@@ -357,6 +397,7 @@ int main(void)
 		zstd_test(one_frame_is_streamed_whole),
 		gzip_test(neighbours_are_one_job_and_demand_is_first),
 		gzip_test(background_leaves_a_fetcher_to_demand),
+		gzip_test(layers_take_turns),
 		gzip_test(a_queued_span_gains_priority_and_is_asked_once),
 		gzip_test(wrong_bytes_condemn_the_source),
 		gzip_test(another_source_is_asked_after_a_bad_one),

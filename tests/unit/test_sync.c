@@ -85,6 +85,97 @@ static void a_sync_is_only_good_for_what_was_written_before_it(void **state)
 	sync_gated = false;
 }
 
+static void what_was_being_written_when_a_sync_failed_is_not_trusted(void **state)
+{
+	struct fixture *x = *state;
+
+	add_fetcher(x);
+	sync_gated = true;
+	want(x, 1, 1, PRIO_DEMAND);
+	sem_wait(&sync_begun);
+	write_gated = true;
+	want(x, 2, 2, PRIO_AHEAD);
+	sem_wait(&write_begun);
+	sync_result = -EIO;
+	sync_gated = false;
+	sem_post(&sync_go);
+	wait_state(x, 1, 1, SPAN_ABSENT);
+	write_gated = false;
+	sem_post(&write_go);
+	wait_state(x, 2, 2, SPAN_ABSENT);
+	/* A reader's span is brought again. */
+	sync_result = 0;
+	want(x, 2, 2, PRIO_DEMAND);
+	wait_state(x, 2, 2, SPAN_CLEAN);
+	tar_is_right(x, 2, 2);
+}
+
+static int do_hit(void *ctx)
+{
+	struct ask *a = ctx;
+
+	return flight_hit_ok(a->x->en.flight, &a->x->layer, a->off, a->len);
+}
+
+static int hit(struct fixture *x, uint64_t off, uint64_t len)
+{
+	struct ask a = {.x = x, .off = off, .len = len};
+
+	return loop_call(x->en.loop, do_hit, &a);
+}
+
+static int do_park(void *ctx)
+{
+	struct ask *a = ctx;
+
+	for (uint32_t i = a->first; i <= a->last; i++)
+		span_set(&a->x->layer, i, SPAN_PARKED);
+	return 0;
+}
+
+static int do_unpark(void *ctx)
+{
+	struct ask *a = ctx;
+
+	for (uint32_t i = a->first; i <= a->last; i++)
+		span_set(&a->x->layer, i, a->x->layer.spans[i].before);
+	return 0;
+}
+
+static void a_sync_reaches_parked_spans(void **state)
+{
+	struct fixture *x = *state;
+	struct ask a = {.x = x, .first = 1, .last = 2};
+
+	add_fetcher(x);
+	sync_gated = true;
+	want(x, 1, 2, PRIO_DEMAND);
+	wait_state(x, 1, 2, SPAN_DIRTY);
+	loop_call(x->en.loop, do_park, &a);
+	sem_wait(&sync_begun);
+	want(x, 3, 3, PRIO_DEMAND);
+	wait_state(x, 3, 3, SPAN_DIRTY);
+	a.first = a.last = 3;
+	loop_call(x->en.loop, do_park, &a);
+	sem_post(&sync_go);
+	wait_for(&synced, 1);
+	a.first = 1;
+	loop_call(x->en.loop, do_unpark, &a);
+	assert_int_equal(count(x, 1, 2, SPAN_CLEAN), 2);
+	assert_int_equal(count(x, 3, 3, SPAN_DIRTY), 1);
+	assert_true(hit(x, 3 * FIXTURE_SPAN, FIXTURE_SPAN));
+	/* Parked again, it is lost with the others. */
+	a.first = 3;
+	loop_call(x->en.loop, do_park, &a);
+	sem_wait(&sync_begun);
+	sync_result = -EIO;
+	sync_gated = false;
+	sem_post(&sync_go);
+	wait_for(&rechecks, 4);
+	loop_call(x->en.loop, do_unpark, &a);
+	assert_int_equal(count(x, 3, 3, SPAN_ABSENT), 1);
+}
+
 static int do_sync(void *ctx)
 {
 	struct ask *a = ctx;
@@ -122,20 +213,6 @@ static void who_waits_for_a_sync_gets_one_of_his_own(void **state)
 	told_result = 1;
 	loop_call(x->en.loop, do_sync, &a);
 	wait_result(0);
-}
-
-static int do_hit(void *ctx)
-{
-	struct ask *a = ctx;
-
-	return flight_hit_ok(a->x->en.flight, &a->x->layer, a->off, a->len);
-}
-
-static int hit(struct fixture *x, uint64_t off, uint64_t len)
-{
-	struct ask a = {.x = x, .off = off, .len = len};
-
-	return loop_call(x->en.loop, do_hit, &a);
 }
 
 static void lost_pages_make_the_span_absent(void **state)
@@ -202,6 +279,8 @@ int main(void)
 		gzip_test(a_full_store_is_told),
 		gzip_test(a_failed_sync_makes_dirty_spans_absent),
 		gzip_test(a_sync_is_only_good_for_what_was_written_before_it),
+		gzip_test(what_was_being_written_when_a_sync_failed_is_not_trusted),
+		gzip_test(a_sync_reaches_parked_spans),
 		gzip_test(who_waits_for_a_sync_gets_one_of_his_own),
 		gzip_test(lost_pages_make_the_span_absent),
 		gzip_test(unproven_spans_are_checked_on_first_touch),
