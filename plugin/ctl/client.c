@@ -145,6 +145,10 @@ static int receive(struct ctl_client *c, struct json **ret, int *ret_fd, struct 
 	int fds[KEEP_FDS_MAX], nfds = 0, r;
 	ssize_t n = keep_recvmsg(c->sock, c->message, sizeof(c->message), fds, KEEP_FDS_MAX, &nfds);
 
+	/* Said once when the server went without having read our request: what it had to say is in
+	 * the queue nevertheless. */
+	if (n == -ECONNRESET)
+		n = keep_recvmsg(c->sock, c->message, sizeof(c->message), fds, KEEP_FDS_MAX, &nfds);
 	if (n == 0 || n == -ECONNRESET)
 		return err_set(e, -ECONNRESET,
 			       "tarnd went away before it was done: try again, its log says why");
