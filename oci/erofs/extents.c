@@ -33,19 +33,20 @@ static int by_tar_off(const void *a, const void *b)
 }
 
 /* A path of the inode @nid, only for errors: the first that is found. */
-static const char *path_of_nid(const struct tree *t, uint64_t nid, char *out, size_t size)
+static const char *path_of_nid(const struct erofs_tree *t, uint64_t nid, char *out, size_t size)
 {
 	for (size_t i = 0; i < t->n; i++) {
 		const struct node *node = t->nodes[i];
 
 		for (size_t j = 0; node_is_dir(node) && j < node->dir.n; j++)
 			if (node->dir.sorted[j]->node->nid == nid)
-				return tree_path(node->dir.sorted[j], out, size);
+				return erofs_tree_path(node->dir.sorted[j], out, size);
 	}
 	return "?";
 }
 
-static int check_overlap(const struct tree *t, const struct extent *v, size_t n, struct err *e)
+static int check_overlap(const struct erofs_tree *t, const struct extent *v, size_t n,
+			 struct err *e)
 {
 	char one[160], other[160];
 
@@ -58,7 +59,7 @@ static int check_overlap(const struct tree *t, const struct extent *v, size_t n,
 	return 0;
 }
 
-int extents_of_tree(const struct tree *t, struct extent **ret, size_t *ret_n, struct err *e)
+int extents_of_tree(const struct erofs_tree *t, struct extent **ret, size_t *ret_n, struct err *e)
 {
 	_cleanup_free_ struct extent *v = NULL;
 	size_t n = 0;

@@ -8,7 +8,7 @@
 #include "oci/erofs/image.h"
 
 struct out;
-struct tree;
+struct erofs_tree;
 
 /*
  * The writer's half of the extent table (the reader's is in image.h). On disk, little-endian,
@@ -25,7 +25,7 @@ struct tree;
  * The extents of a tree whose nids are set. -EBADMSG, naming two entries, when their data
  * overlaps: no tar does that, and whoever evicts relies on it. @ret is the caller's to free().
  */
-int extents_of_tree(const struct tree *t, struct extent **ret, size_t *ret_n, struct err *e);
+int extents_of_tree(const struct erofs_tree *t, struct extent **ret, size_t *ret_n, struct err *e);
 /* Writes table and footer. 0 or -errno; failures to write stay in @o. */
 int extents_put(struct out *o, const struct extent *v, size_t n, const struct index *ix);
 

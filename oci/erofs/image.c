@@ -23,8 +23,8 @@
 /* The one device of the image: the first device= of the mount. */
 #define TAR_DEVICE 1
 
-static void put_super(struct out *o, const struct index *ix, const struct tree *t,
-		      const struct layout *l)
+static void put_super(struct out *o, const struct index *ix, const struct erofs_tree *t,
+		      const struct erofs_layout *l)
 {
 	struct erofs_super sb = {
 		.magic = htole32(EROFS_MAGIC),
@@ -99,7 +99,7 @@ static size_t dir_tail_start(const struct dir *dir, uint32_t nblocks)
 	size_t i = 0;
 
 	while (nblocks--)
-		i = layout_dir_block(dir, i, &used);
+		i = erofs_layout_dir_block(dir, i, &used);
 	return i;
 }
 
@@ -139,7 +139,7 @@ static void put_chunks(struct out *o, const struct node *node, const struct slot
 }
 
 /* What the i_u field says, which depends on the kind of inode. */
-static uint32_t inode_u(const struct node *node, const struct slot *s, const struct layout *l)
+static uint32_t inode_u(const struct node *node, const struct slot *s, const struct erofs_layout *l)
 {
 	if (s->format == EROFS_CHUNK_BASED)
 		return s->chunk_bits | EROFS_CHUNK_INDEXES;
@@ -151,7 +151,7 @@ static uint32_t inode_u(const struct node *node, const struct slot *s, const str
 }
 
 static void put_inode(struct out *o, const struct node *node, const struct slot *s,
-		      const struct layout *l)
+		      const struct erofs_layout *l)
 {
 	struct erofs_inode in = {
 		.format = htole16(s->format),
@@ -180,7 +180,7 @@ static void put_inode(struct out *o, const struct node *node, const struct slot 
 
 /* The blocks that did not go inline. */
 static void put_blocks(struct out *o, const struct node *node, const struct slot *s,
-		       const struct layout *l)
+		       const struct erofs_layout *l)
 {
 	uint64_t pos = ((uint64_t)l->meta_blocks + s->block) * EROFS_BLOCK;
 	size_t i = 0;
@@ -192,7 +192,7 @@ static void put_blocks(struct out *o, const struct node *node, const struct slot
 	}
 	for (uint32_t b = 0; b < s->nblocks; b++) {
 		uint32_t used;
-		size_t end = layout_dir_block(&node->dir, i, &used);
+		size_t end = erofs_layout_dir_block(&node->dir, i, &used);
 
 		out_zeros_to(o, pos + (uint64_t)b * EROFS_BLOCK);
 		put_dir_block(o, &node->dir, i, end);
@@ -214,17 +214,17 @@ static_assert(EROFS_SUPER_OFFSET + EROFS_BLOCK <= OUT_HEAD, "the head has what i
 
 /* What there is to write, made before the first byte of it. */
 struct image {
-	const struct index *ix; /* borrowed */
-	struct tree *tree;      /* owned */
-	struct layout layout;
+	const struct index *ix;  /* borrowed */
+	struct erofs_tree *tree; /* owned */
+	struct erofs_layout layout;
 	struct extent *extents; /* owned */
 	size_t nextents;
 };
 
 static int image_put(struct out *o, const struct image *im)
 {
-	const struct layout *l = &im->layout;
-	const struct tree *t = im->tree;
+	const struct erofs_layout *l = &im->layout;
+	const struct erofs_tree *t = im->tree;
 	int r;
 
 	put_super(o, im->ix, t, l);
@@ -252,7 +252,7 @@ static int image_write(const struct image *im, int fd)
 	return r;
 }
 
-static int read_toc(const struct index *ix, struct tree *t, struct err *e)
+static int read_toc(const struct index *ix, struct erofs_tree *t, struct err *e)
 {
 	_cleanup_(toc_reader_freep) struct toc_reader *toc = NULL;
 	struct entry en;
@@ -264,7 +264,7 @@ static int read_toc(const struct index *ix, struct tree *t, struct err *e)
 	if (r < 0)
 		return err_errno(e, r, "%s: cannot read the table of contents", t->what);
 	while ((r = toc_next(toc, &en, e)) > 0) {
-		r = tree_add(t, &en, e);
+		r = erofs_tree_add(t, &en, e);
 		if (r < 0)
 			return r;
 	}
@@ -278,14 +278,14 @@ static int image_make(struct image *im, const char *what, struct err *e)
 	/* 2^32 block numbers, of which the last means "hole". */
 	if (im->ix->tar_size > LIMIT_TAR_SIZE - EROFS_BLOCK)
 		return err_set(e, -EFBIG, "%s: a layer of 2 TiB or more", what);
-	r = tree_new(what, im->ix->tar_size, &im->tree);
+	r = erofs_tree_new(what, im->ix->tar_size, &im->tree);
 	if (r < 0)
 		return err_errno(e, r, "%s: cannot build the tree", what);
 	r = read_toc(im->ix, im->tree, e);
 	if (r == 0)
-		r = tree_finish(im->tree, e);
+		r = erofs_tree_finish(im->tree, e);
 	if (r == 0)
-		r = layout_make(im->tree, &im->layout, e);
+		r = erofs_layout_make(im->tree, &im->layout, e);
 	if (r == 0)
 		r = extents_of_tree(im->tree, &im->extents, &im->nextents, e);
 	return r;
@@ -303,7 +303,7 @@ int erofs_image_write(const struct index *ix, const char *what, int fd, struct e
 			err_errno(e, r, "%s: cannot write the image", what);
 	}
 	free(im.extents);
-	layout_done(&im.layout);
-	tree_free(im.tree);
+	erofs_layout_done(&im.layout);
+	erofs_tree_free(im.tree);
 	return r;
 }

@@ -12,7 +12,7 @@
 #include "oci/erofs/tree.h"
 #include "oci/erofs/xattr.h"
 
-size_t layout_dir_block(const struct dir *dir, size_t first, uint32_t *ret_used)
+size_t erofs_layout_dir_block(const struct dir *dir, size_t first, uint32_t *ret_used)
 {
 	uint32_t used = 0;
 	size_t i;
@@ -36,7 +36,7 @@ static uint64_t dir_size(const struct dir *dir)
 
 	for (size_t i = 0; i < dir->n;) {
 		size = round_up(size + used, EROFS_BLOCK);
-		i = layout_dir_block(dir, i, &used);
+		i = erofs_layout_dir_block(dir, i, &used);
 	}
 	return size + used;
 }
@@ -103,9 +103,9 @@ static uint64_t place(const struct node *node, struct slot *s)
 	return round_up(end, EROFS_NID_SIZE);
 }
 
-int layout_make(struct tree *t, struct layout *ret, struct err *e)
+int erofs_layout_make(struct erofs_tree *t, struct erofs_layout *ret, struct err *e)
 {
-	struct layout l = {.n = t->n};
+	struct erofs_layout l = {.n = t->n};
 	uint64_t pos = LAYOUT_FIRST_INODE;
 	uint64_t blocks = 0;
 
@@ -123,7 +123,7 @@ int layout_make(struct tree *t, struct layout *ret, struct err *e)
 	}
 	pos = round_up(pos, EROFS_BLOCK) / EROFS_BLOCK;
 	if (pos + blocks >= EROFS_NO_BLOCK) {
-		layout_done(&l);
+		erofs_layout_done(&l);
 		return err_set(e, -EFBIG, "%s: the image would have more than 2^32 blocks",
 			       t->what);
 	}
@@ -133,8 +133,8 @@ int layout_make(struct tree *t, struct layout *ret, struct err *e)
 	return 0;
 }
 
-void layout_done(struct layout *l)
+void erofs_layout_done(struct erofs_layout *l)
 {
 	free(l->slots);
-	*l = (struct layout){0};
+	*l = (struct erofs_layout){0};
 }

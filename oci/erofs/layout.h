@@ -8,7 +8,7 @@
 struct dir;
 struct err;
 struct node;
-struct tree;
+struct erofs_tree;
 
 /*
  * Where everything goes. The image is, in blocks of 512 bytes:
@@ -37,7 +37,7 @@ struct slot {
 	uint64_t size; /* i_size */
 };
 
-struct layout {
+struct erofs_layout {
 	struct slot *slots; /* owned; slots[i] is of tree->nodes[i] */
 	size_t n;
 	uint32_t meta_blocks; /* up to the end of the inodes */
@@ -45,10 +45,10 @@ struct layout {
 };
 
 /* Places every node of a finished tree and sets their nids. -EFBIG when it does not fit. */
-int layout_make(struct tree *t, struct layout *ret, struct err *e);
-void layout_done(struct layout *l);
+int erofs_layout_make(struct erofs_tree *t, struct erofs_layout *ret, struct err *e);
+void erofs_layout_done(struct erofs_layout *l);
 
 /* The first name of @dir from @first on that no longer goes into a block with @first. */
-size_t layout_dir_block(const struct dir *dir, size_t first, uint32_t *ret_used);
+size_t erofs_layout_dir_block(const struct dir *dir, size_t first, uint32_t *ret_used);
 
 #endif

@@ -21,12 +21,13 @@
 /* How much of a path goes into an error, so that the reason behind it is not cut off. */
 #define PATH_SHOWN "%.200s"
 
-static int refuse(const struct tree *t, const struct entry *en, struct err *e, const char *why)
+static int refuse(const struct erofs_tree *t, const struct entry *en, struct err *e,
+		  const char *why)
 {
 	return err_set(e, -EBADMSG, "%s: entry '" PATH_SHOWN "': %s", t->what, en->path, why);
 }
 
-static int no_memory(const struct tree *t, struct err *e)
+static int no_memory(const struct erofs_tree *t, struct err *e)
 {
 	return err_errno(e, -ENOMEM, "%s: cannot build the tree", t->what);
 }
@@ -54,7 +55,7 @@ static uint16_t type_bits(enum entry_type type)
 
 /* --- names --- */
 
-struct name *tree_name_new(struct tree *t, struct node *dir, const char *s, size_t len)
+struct name *erofs_tree_name_new(struct erofs_tree *t, struct node *dir, const char *s, size_t len)
 {
 	struct name *name = arena_alloc(&t->arena, sizeof(*name) + len + 1);
 
@@ -66,13 +67,14 @@ struct name *tree_name_new(struct tree *t, struct node *dir, const char *s, size
 	return name;
 }
 
-static int name_get(struct tree *t, struct node *dir, const char *s, size_t len, struct name **ret)
+static int name_get(struct erofs_tree *t, struct node *dir, const char *s, size_t len,
+		    struct name **ret)
 {
 	uint32_t hash = names_hash(&t->names, dir, s, len);
 	struct name *name = names_find(&t->names, hash, dir, s, len);
 
 	if (!name) {
-		name = tree_name_new(t, dir, s, len);
+		name = erofs_tree_name_new(t, dir, s, len);
 		if (!name)
 			return -ENOMEM;
 		name->hash = hash;
@@ -107,7 +109,7 @@ static int component(const char **path, const char **ret, size_t *ret_len)
 /* --- nodes --- */
 
 /* What the tree may grow to: parents that nobody named count too. */
-static int node_new(struct tree *t, const struct entry *en, struct node **ret, struct err *e)
+static int node_new(struct erofs_tree *t, const struct entry *en, struct node **ret, struct err *e)
 {
 	struct node *node;
 
@@ -123,7 +125,8 @@ static int node_new(struct tree *t, const struct entry *en, struct node **ret, s
 }
 
 /* Makes the directory that @name needs to be when something lies in it. */
-static int parent_make(struct tree *t, const struct entry *en, struct name *name, struct err *e)
+static int parent_make(struct erofs_tree *t, const struct entry *en, struct name *name,
+		       struct err *e)
 {
 	struct node *node = NULL;
 	int r = node_new(t, en, &node, e);
@@ -137,7 +140,8 @@ static int parent_make(struct tree *t, const struct entry *en, struct name *name
 }
 
 /* Walks to the directory that @en lies in, making what is missing, and to its own name there. */
-static int name_of_entry(struct tree *t, const struct entry *en, struct name **ret, struct err *e)
+static int name_of_entry(struct erofs_tree *t, const struct entry *en, struct name **ret,
+			 struct err *e)
 {
 	struct name *name = t->root;
 	const char *path = en->path;
@@ -168,7 +172,7 @@ static int name_of_entry(struct tree *t, const struct entry *en, struct name **r
 }
 
 /* The node that a hard link names, or NULL when there is no such thing. */
-static struct node *node_at(struct tree *t, const char *path)
+static struct node *node_at(struct erofs_tree *t, const char *path)
 {
 	struct name *name = t->root;
 
@@ -188,7 +192,7 @@ static struct node *node_at(struct tree *t, const char *path)
 
 /* --- what one entry says --- */
 
-static int set_data(struct tree *t, const struct entry *en, struct node *node, struct err *e)
+static int set_data(struct erofs_tree *t, const struct entry *en, struct node *node, struct err *e)
 {
 	/* An empty file may lie anywhere: nothing is read there. */
 	if (en->size && (en->tar_offset % EROFS_BLOCK || en->size > t->tar_size ||
@@ -199,7 +203,8 @@ static int set_data(struct tree *t, const struct entry *en, struct node *node, s
 	return 0;
 }
 
-static int set_target(struct tree *t, const struct entry *en, struct node *node, struct err *e)
+static int set_target(struct erofs_tree *t, const struct entry *en, struct node *node,
+		      struct err *e)
 {
 	size_t len = en->target ? strlen(en->target) : 0;
 
@@ -212,7 +217,7 @@ static int set_target(struct tree *t, const struct entry *en, struct node *node,
 	return 0;
 }
 
-static int set_rdev(struct tree *t, const struct entry *en, struct node *node, struct err *e)
+static int set_rdev(struct erofs_tree *t, const struct entry *en, struct node *node, struct err *e)
 {
 	uint32_t major = en->rdev_major, minor = en->rdev_minor;
 
@@ -222,7 +227,8 @@ static int set_rdev(struct tree *t, const struct entry *en, struct node *node, s
 	return 0;
 }
 
-static int set_xattrs(struct tree *t, const struct entry *en, struct node *node, struct err *e)
+static int set_xattrs(struct erofs_tree *t, const struct entry *en, struct node *node,
+		      struct err *e)
 {
 	_cleanup_buf_ struct buf out = {.max = EROFS_XATTR_BODY_MAX};
 	int r;
@@ -243,7 +249,7 @@ static int set_xattrs(struct tree *t, const struct entry *en, struct node *node,
 	return 0;
 }
 
-static int node_fill(struct tree *t, const struct entry *en, struct node *node, struct err *e)
+static int node_fill(struct erofs_tree *t, const struct entry *en, struct node *node, struct err *e)
 {
 	int r = 0;
 
@@ -271,7 +277,7 @@ static int node_fill(struct tree *t, const struct entry *en, struct node *node, 
 	return r < 0 ? r : set_xattrs(t, en, node, e);
 }
 
-static int add_node(struct tree *t, const struct entry *en, struct name *name, struct err *e)
+static int add_node(struct erofs_tree *t, const struct entry *en, struct name *name, struct err *e)
 {
 	struct node *node = name->node;
 	int r = 0;
@@ -288,7 +294,7 @@ static int add_node(struct tree *t, const struct entry *en, struct name *name, s
 	return 0;
 }
 
-static int add_link(struct tree *t, const struct entry *en, struct err *e)
+static int add_link(struct erofs_tree *t, const struct entry *en, struct err *e)
 {
 	struct node *node = en->target ? node_at(t, en->target) : NULL;
 	struct name *name;
@@ -305,7 +311,8 @@ static int add_link(struct tree *t, const struct entry *en, struct err *e)
 }
 
 /* A marker makes the directory it lies in, as any other file in it would. */
-static int add_opaque(struct tree *t, const struct entry *en, struct name *name, struct err *e)
+static int add_opaque(struct erofs_tree *t, const struct entry *en, struct name *name,
+		      struct err *e)
 {
 	int r = name->node ? 0 : parent_make(t, en, name, e);
 
@@ -317,7 +324,7 @@ static int add_opaque(struct tree *t, const struct entry *en, struct name *name,
 	return 0;
 }
 
-int tree_add(struct tree *t, const struct entry *en, struct err *e)
+int erofs_tree_add(struct erofs_tree *t, const struct entry *en, struct err *e)
 {
 	struct name *name;
 	int r;
@@ -340,10 +347,10 @@ int tree_add(struct tree *t, const struct entry *en, struct err *e)
 	return add_node(t, en, name, e);
 }
 
-int tree_new(const char *what, uint64_t tar_size, struct tree **ret)
+int erofs_tree_new(const char *what, uint64_t tar_size, struct erofs_tree **ret)
 {
 	static const struct entry root = {.type = ENTRY_DIR, .path = ""};
-	_cleanup_(tree_freep) struct tree *t = calloc(1, sizeof(*t));
+	_cleanup_(erofs_tree_freep) struct erofs_tree *t = calloc(1, sizeof(*t));
 	int r;
 
 	if (!t)
@@ -353,7 +360,7 @@ int tree_new(const char *what, uint64_t tar_size, struct tree **ret)
 	r = names_init(&t->names);
 	if (r < 0)
 		return r;
-	t->root = tree_name_new(t, NULL, "", 0);
+	t->root = erofs_tree_name_new(t, NULL, "", 0);
 	if (!t->root)
 		return -ENOMEM;
 	r = parent_make(t, &root, t->root, NULL);
@@ -363,7 +370,7 @@ int tree_new(const char *what, uint64_t tar_size, struct tree **ret)
 	return 0;
 }
 
-struct tree *tree_free(struct tree *t)
+struct erofs_tree *erofs_tree_free(struct erofs_tree *t)
 {
 	if (!t)
 		return NULL;

@@ -48,7 +48,7 @@ struct name {
 struct dir {
 	struct name *self;  /* borrowed: its name */
 	struct name *names; /* borrowed: what is in it, latest first, without "." and ".." */
-	/* After tree_finish(): all names with "." and "..", in the order of their bytes. */
+	/* After erofs_tree_finish(): all names with "." and "..", in the order of their bytes. */
 	struct name **sorted; /* borrowed from the tree */
 	size_t n;
 };
@@ -56,8 +56,8 @@ struct dir {
 /* A thing that names point to: an inode. */
 struct node {
 	uint16_t mode;  /* S_IFMT and permissions */
-	bool opaque;    /* after tree_finish() */
-	uint32_t nlink; /* after tree_finish() */
+	bool opaque;    /* after erofs_tree_finish() */
+	uint32_t nlink; /* after erofs_tree_finish() */
 	uint32_t uid, gid;
 	int64_t mtime;
 	uint32_t mtime_ns;
@@ -74,17 +74,18 @@ struct node {
 	};
 	const uint8_t *xattrs; /* borrowed from the arena; entries as xattr_encode() makes them */
 	uint32_t xattrs_len;
-	uint64_t nid; /* set by layout_make(); until then 0 */
+	uint64_t nid; /* set by erofs_layout_make(); until then 0 */
 };
 
-struct tree {
+struct erofs_tree {
 	const char *what; /* borrowed: names the layer in errors */
 	uint64_t tar_size;
 	struct arena arena; /* nodes, names, targets, attributes */
 	struct names names;
 	struct name *root; /* borrowed from the arena */
 	size_t nnodes;     /* made so far, the unreachable ones too */
-	/* After tree_finish(): every reachable node once, directories before what is in them. */
+	/* After erofs_tree_finish(): every reachable node once, directories before what is in them.
+	 */
 	struct node **nodes; /* owned; the root is the first */
 	size_t n;
 	struct name **sorted; /* owned: what the directories' arrays are cut from */
@@ -94,35 +95,36 @@ struct tree {
  * An empty tree: a root 0755 0:0. Data must lie within [0, @tar_size). @what is borrowed for the
  * tree's life.
  */
-int tree_new(const char *what, uint64_t tar_size, struct tree **ret);
-struct tree *tree_free(struct tree *t); /* NULL-safe; returns NULL */
+int erofs_tree_new(const char *what, uint64_t tar_size, struct erofs_tree **ret);
+struct erofs_tree *erofs_tree_free(struct erofs_tree *t); /* NULL-safe; returns NULL */
 
-/* Adds an entry; copies what it keeps. After a failure the tree is good for tree_free() only. */
-int tree_add(struct tree *t, const struct entry *en, struct err *e);
+/* Adds an entry; copies what it keeps. After a failure the tree is good for erofs_tree_free() only.
+ */
+int erofs_tree_add(struct erofs_tree *t, const struct entry *en, struct err *e);
 
 /* After the last entry: collects what is reachable, sorts the names, counts the links. */
-int tree_finish(struct tree *t, struct err *e);
+int erofs_tree_finish(struct erofs_tree *t, struct err *e);
 
 /*
  * The path of a name that is in its directory's list, as entries have it, written into the end of
  * @out, and cut at its front when it is longer. Returns where it starts.
  */
-const char *tree_path(const struct name *name, char *out, size_t size);
+const char *erofs_tree_path(const struct name *name, char *out, size_t size);
 
 /*
  * For the two halves of the tree alone: a name that is in no table and no directory's list yet.
  * @len is at most 255. NULL when out of memory.
  */
-struct name *tree_name_new(struct tree *t, struct node *dir, const char *s, size_t len);
+struct name *erofs_tree_name_new(struct erofs_tree *t, struct node *dir, const char *s, size_t len);
 
 static inline bool node_is_dir(const struct node *node)
 {
 	return node && S_ISDIR(node->mode);
 }
 
-static inline void tree_freep(struct tree **t)
+static inline void erofs_tree_freep(struct erofs_tree **t)
 {
-	tree_free(*t);
+	erofs_tree_free(*t);
 }
 
 #endif

@@ -19,9 +19,10 @@ static int name_cmp(const void *a, const void *b)
 	return r ? r : (int)x->len - (int)y->len;
 }
 
-static struct name *dot_name(struct tree *t, struct node *dir, const char *s, struct node *node)
+static struct name *dot_name(struct erofs_tree *t, struct node *dir, const char *s,
+			     struct node *node)
 {
-	struct name *name = tree_name_new(t, dir, s, strlen(s));
+	struct name *name = erofs_tree_name_new(t, dir, s, strlen(s));
 
 	if (name)
 		name->node = node;
@@ -29,7 +30,7 @@ static struct name *dot_name(struct tree *t, struct node *dir, const char *s, st
 }
 
 /* Cuts @dir's array off the tree's and fills it. @at is how much of that is used. */
-static int sort_names(struct tree *t, struct node *node, size_t *at)
+static int sort_names(struct erofs_tree *t, struct node *node, size_t *at)
 {
 	struct dir *dir = &node->dir;
 	struct name **v = t->sorted + *at;
@@ -49,7 +50,7 @@ static int sort_names(struct tree *t, struct node *node, size_t *at)
 }
 
 /* A name that only a whiteout gave: overlayfs takes a character device 0:0 for one. */
-static int whiteout_make(struct tree *t, struct name *name)
+static int whiteout_make(struct erofs_tree *t, struct name *name)
 {
 	name->node = arena_alloc(&t->arena, sizeof(*name->node));
 	if (!name->node)
@@ -65,7 +66,7 @@ static bool is_dot(const struct name *name)
 }
 
 /* Counts the links of what is in @dir, and puts what was not met before at the end of the line. */
-static int visit_names(struct tree *t, struct node *dir)
+static int visit_names(struct erofs_tree *t, struct node *dir)
 {
 	dir->nlink += 2;
 	for (size_t i = 0; i < dir->dir.n; i++) {
@@ -87,12 +88,12 @@ static int visit_names(struct tree *t, struct node *dir)
 }
 
 /* Names there are at most in the arrays of all directories, with the two dots of each. */
-static size_t names_bound(const struct tree *t)
+static size_t names_bound(const struct erofs_tree *t)
 {
 	return t->names.n + 2 * t->nnodes;
 }
 
-int tree_finish(struct tree *t, struct err *e)
+int erofs_tree_finish(struct erofs_tree *t, struct err *e)
 {
 	size_t at = 0;
 
@@ -114,7 +115,7 @@ int tree_finish(struct tree *t, struct err *e)
 	return 0;
 }
 
-const char *tree_path(const struct name *name, char *out, size_t size)
+const char *erofs_tree_path(const struct name *name, char *out, size_t size)
 {
 	size_t at = size - 1;
 

@@ -23,21 +23,21 @@
 #define TAR_SIZE (1ull << 40)
 
 /* The tree of a list, or the failure of its last line. */
-static int build(const char *list, struct tree **ret, struct err *e)
+static int build(const char *list, struct erofs_tree **ret, struct err *e)
 {
-	_cleanup_(tree_freep) struct tree *t = NULL;
+	_cleanup_(erofs_tree_freep) struct erofs_tree *t = NULL;
 	static struct entry_line line;
 	int r;
 
-	assert_int_equal(tree_new("layer 1", TAR_SIZE, &t), 0);
+	assert_int_equal(erofs_tree_new("layer 1", TAR_SIZE, &t), 0);
 	while (entry_list_next(&list, &line)) {
-		r = tree_add(t, &line.entry, e);
+		r = erofs_tree_add(t, &line.entry, e);
 		if (r < 0) {
 			assert_string_equal(list, "");
 			return r;
 		}
 	}
-	r = tree_finish(t, e);
+	r = erofs_tree_finish(t, e);
 	if (r == 0)
 		*ret = take_ptr(t);
 	return r;
@@ -78,7 +78,7 @@ static void put_node(struct buf *out, const struct node *n)
 }
 
 /* One line for each name, directories in the order in which they are met; dots left out. */
-static const char *dump(const struct tree *t, struct buf *out)
+static const char *dump(const struct erofs_tree *t, struct buf *out)
 {
 	buf_put_u8(out, '/');
 	put_node(out, t->nodes[0]);
@@ -99,7 +99,7 @@ static const char *dump(const struct tree *t, struct buf *out)
 
 static void expect(const char *list, const char *want)
 {
-	_cleanup_(tree_freep) struct tree *t = NULL;
+	_cleanup_(erofs_tree_freep) struct erofs_tree *t = NULL;
 	_cleanup_buf_ struct buf out = {.max = 1 << 20};
 	struct err e = ERR_INIT;
 
@@ -110,7 +110,7 @@ static void expect(const char *list, const char *want)
 
 static void expect_refusal(const char *list, const char *want)
 {
-	_cleanup_(tree_freep) struct tree *t = NULL;
+	_cleanup_(erofs_tree_freep) struct erofs_tree *t = NULL;
 	struct err e = ERR_INIT;
 
 	assert_int_equal(build(list, &t, &e), -EBADMSG);
@@ -144,7 +144,7 @@ static void every_type_keeps_what_it_has(void **state)
 
 static void names_are_sorted_as_bytes_with_the_dots_among_them(void **state)
 {
-	_cleanup_(tree_freep) struct tree *t = NULL;
+	_cleanup_(erofs_tree_freep) struct erofs_tree *t = NULL;
 	static const char *const want[] = {"!", "-", ".", "..", ".a", "A", "a", "aa", "\xff"};
 	struct err e = ERR_INIT;
 
@@ -185,7 +185,7 @@ static void any_other_replacement_drops_what_was_below(void **state)
 
 static void hard_links_share_a_node(void **state)
 {
-	_cleanup_(tree_freep) struct tree *t = NULL;
+	_cleanup_(erofs_tree_freep) struct erofs_tree *t = NULL;
 	struct err e = ERR_INIT;
 
 	expect("reg d/a mode=640 uid=9 size=5 at=512\nlink b to=d/a\nlink d/c to=b\n",
@@ -310,13 +310,13 @@ static void more_attributes_than_fit_are_refused(void **state)
 		{"user.e", value, 83},
 	};
 	struct entry en = {.type = ENTRY_REG, .path = "a", .xattrs = x, .nxattrs = 5};
-	_cleanup_(tree_freep) struct tree *t = NULL;
+	_cleanup_(erofs_tree_freep) struct erofs_tree *t = NULL;
 	struct err e = ERR_INIT;
 
-	assert_int_equal(tree_new("layer 1", 0, &t), 0);
-	assert_int_equal(tree_add(t, &en, &e), 0);
+	assert_int_equal(erofs_tree_new("layer 1", 0, &t), 0);
+	assert_int_equal(erofs_tree_add(t, &en, &e), 0);
 	x[4].value_len++;
-	assert_int_equal(tree_add(t, &en, &e), -EBADMSG);
+	assert_int_equal(erofs_tree_add(t, &en, &e), -EBADMSG);
 	assert_string_equal(e.text, "layer 1: entry 'a': more attributes than fit one inode "
 				    "(262116 bytes)");
 }
@@ -327,11 +327,11 @@ static void paths_that_are_not_clean_are_refused(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		struct entry en = {.type = ENTRY_DIR, .path = bad[i]};
-		_cleanup_(tree_freep) struct tree *t = NULL;
+		_cleanup_(erofs_tree_freep) struct erofs_tree *t = NULL;
 		struct err e = ERR_INIT;
 
-		assert_int_equal(tree_new("layer 1", 0, &t), 0);
-		assert_int_equal(tree_add(t, &en, &e), -EBADMSG);
+		assert_int_equal(erofs_tree_new("layer 1", 0, &t), 0);
+		assert_int_equal(erofs_tree_add(t, &en, &e), -EBADMSG);
 		assert_non_null(strstr(e.text, "the path is not a clean one"));
 	}
 	expect_refusal("reg n*256\n",
@@ -364,7 +364,7 @@ static void values_out_of_range_are_refused(void **state)
 
 static void deep_trees_need_no_stack(void **state)
 {
-	_cleanup_(tree_freep) struct tree *t = NULL;
+	_cleanup_(erofs_tree_freep) struct erofs_tree *t = NULL;
 	struct entry en = {.type = ENTRY_REG};
 	struct err e = ERR_INIT;
 	char path[LIMIT_PATH];
@@ -373,47 +373,47 @@ static void deep_trees_need_no_stack(void **state)
 		path[i] = i % 2 ? '/' : 'd';
 	path[sizeof(path) - 1] = '\0';
 	en.path = path;
-	assert_int_equal(tree_new("layer 1", 0, &t), 0);
-	assert_int_equal(tree_add(t, &en, &e), 0);
-	assert_int_equal(tree_finish(t, &e), 0);
+	assert_int_equal(erofs_tree_new("layer 1", 0, &t), 0);
+	assert_int_equal(erofs_tree_add(t, &en, &e), 0);
+	assert_int_equal(erofs_tree_finish(t, &e), 0);
 	assert_int_equal(t->n, 2049);
 }
 
 static void paths_are_told_from_their_end(void **state)
 {
-	_cleanup_(tree_freep) struct tree *t = NULL;
+	_cleanup_(erofs_tree_freep) struct erofs_tree *t = NULL;
 	const struct name *name;
 	char out[16];
 
 	assert_int_equal(build("reg one/two/three\n", &t, NULL), 0);
 	name = t->root->node->dir.names->node->dir.names->node->dir.names;
-	assert_string_equal(tree_path(name, out, 16), "one/two/three");
-	assert_string_equal(tree_path(name, out, 14), "one/two/three");
-	assert_string_equal(tree_path(name, out, 13), "ne/two/three");
-	assert_string_equal(tree_path(name, out, 10), "two/three");
-	assert_string_equal(tree_path(name, out, 9), "wo/three");
-	assert_string_equal(tree_path(name, out, 3), "ee");
-	assert_string_equal(tree_path(name, out, 1), "");
-	assert_string_equal(tree_path(t->root, out, 16), "");
+	assert_string_equal(erofs_tree_path(name, out, 16), "one/two/three");
+	assert_string_equal(erofs_tree_path(name, out, 14), "one/two/three");
+	assert_string_equal(erofs_tree_path(name, out, 13), "ne/two/three");
+	assert_string_equal(erofs_tree_path(name, out, 10), "two/three");
+	assert_string_equal(erofs_tree_path(name, out, 9), "wo/three");
+	assert_string_equal(erofs_tree_path(name, out, 3), "ee");
+	assert_string_equal(erofs_tree_path(name, out, 1), "");
+	assert_string_equal(erofs_tree_path(t->root, out, 16), "");
 }
 
 /* One entry can ask for two thousand directories: what comes of a list has a limit of its own. */
 static void unnamed_parents_count_too(void **state)
 {
-	_cleanup_(tree_freep) struct tree *t = NULL;
+	_cleanup_(erofs_tree_freep) struct erofs_tree *t = NULL;
 	struct entry en = {.type = ENTRY_REG};
 	struct err e = ERR_INIT;
 	char path[LIMIT_PATH];
 	int r = 0;
 
-	assert_int_equal(tree_new("layer 1", 0, &t), 0);
+	assert_int_equal(erofs_tree_new("layer 1", 0, &t), 0);
 	for (unsigned int i = 0; r == 0 && i < LIMIT_ENTRIES; i++) {
 		int n = snprintf(path, sizeof(path), "%u", i);
 
 		for (size_t j = (size_t)n; j + 2 < sizeof(path); j += 2)
 			memcpy(path + j, "/d", 3);
 		en.path = path;
-		r = tree_add(t, &en, &e);
+		r = erofs_tree_add(t, &en, &e);
 	}
 	assert_int_equal(r, -EFBIG);
 	assert_non_null(strstr(e.text, "more than 4194304 files"));
@@ -423,19 +423,19 @@ static void unnamed_parents_count_too(void **state)
 /* Quadratic work would take minutes here. */
 static void a_large_directory_takes_no_time(void **state)
 {
-	_cleanup_(tree_freep) struct tree *t = NULL;
+	_cleanup_(erofs_tree_freep) struct erofs_tree *t = NULL;
 	struct entry en = {.type = ENTRY_REG};
 	struct err e = ERR_INIT;
 	char path[64];
 	clock_t start = clock();
 
-	assert_int_equal(tree_new("layer 1", 0, &t), 0);
+	assert_int_equal(erofs_tree_new("layer 1", 0, &t), 0);
 	for (unsigned int i = 0; i < 300000; i++) {
 		snprintf(path, sizeof(path), "dir/%u", i * 7919 % 300000);
 		en.path = path;
-		assert_int_equal(tree_add(t, &en, &e), 0);
+		assert_int_equal(erofs_tree_add(t, &en, &e), 0);
 	}
-	assert_int_equal(tree_finish(t, &e), 0);
+	assert_int_equal(erofs_tree_finish(t, &e), 0);
 	assert_int_equal(t->n, 300002);
 	assert_true(clock() - start < 20 * CLOCKS_PER_SEC);
 }
