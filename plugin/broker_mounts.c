@@ -16,6 +16,8 @@
 #include "plugin/store/files.h"
 #include "plugin/uapi.h"
 
+_Static_assert(KEEP_LEASE_MAX <= LEASE_PROBE_MAX, "a request is probed in one go");
+
 #define RELEASE_TRIES 100 /* times 10 ms until the kernel has let go of an unmounted tar */
 
 /* --- layers --- */
@@ -270,15 +272,7 @@ int broker_lease(struct broker *b, const struct keep_request *rq, struct answer 
 	if (root < 0)
 		return err_errno(&a->err, -errno, "a layer's root directory");
 	a->rep.lease.n = rq->lease.n;
-	for (uint32_t i = 0; i < rq->lease.n; i++) {
-		int r = lease_probe(root, rq->lease.nid[i]);
-
-		/* Whatever keeps a lease from being granted keeps the file. */
-		a->rep.lease.granted[i] = r == 1;
-		if (r < 0)
-			log_debug("lease on inode %llu: %s",
-				  (unsigned long long)rq->lease.nid[i], err_words(r));
-	}
+	lease_probe(root, rq->lease.nid, rq->lease.n, a->rep.lease.granted);
 	return 0;
 }
 

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
-#include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -14,6 +14,8 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "plugin/uapi.h"
+
+#define LEASE_AGAIN_US 2000
 
 static int fs_open(const char *type)
 {
@@ -181,19 +183,36 @@ static int open_by_nid(int root_fd, uint64_t nid)
 	return fd < 0 ? -errno : fd;
 }
 
-int lease_probe(int root_fd, uint64_t nid)
+/*
+ * Taken and given back. Somebody who opens the file at this moment waits for the break that the
+ * giving back ends; the signal that tells of it (SIGIO) is ignored in this process.
+ */
+static bool lease_granted(int fd)
 {
-	_cleanup_fd_ int fd = open_by_nid(root_fd, nid);
+	return fcntl(fd, F_SETLEASE, F_WRLCK) == 0 && fcntl(fd, F_SETLEASE, F_UNLCK) == 0;
+}
 
-	if (fd == -EAGAIN || fd == -EBUSY)
-		return 0;
-	if (fd < 0)
-		return fd;
-	if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
-		return errno == EAGAIN || errno == EBUSY ? 0 : -errno;
-	/* Somebody who opens it right now waits for the break, which this ends; the signal that
-	 * tells of it (SIGIO) is blocked in this process. */
-	if (fcntl(fd, F_SETLEASE, F_UNLCK) < 0)
-		return -errno;
-	return 1;
+void lease_probe(int root_fd, const uint64_t *nids, unsigned n, uint8_t *granted)
+{
+	int fds[LEASE_PROBE_MAX];
+
+	for (unsigned i = 0; i < n; i++)
+		fds[i] = open_by_nid(root_fd, nids[i]);
+	for (int round = 0; round < 2; round++) {
+		bool refused = false;
+
+		for (unsigned i = 0; i < n; i++) {
+			granted[i] = granted[i] || (fds[i] >= 0 && lease_granted(fds[i]));
+			refused |= !granted[i];
+		}
+		if (!refused)
+			break;
+		/*
+		 * Under FAN_OPEN_PERM our own open made the engine hold an event descriptor on the
+		 * file, which it closes a moment after it let us go on.
+		 */
+		usleep(LEASE_AGAIN_US);
+	}
+	for (unsigned i = 0; i < n; i++)
+		cleanup_closep(&fds[i]);
 }

@@ -29,10 +29,13 @@ int mount_overlay(const int *lower, unsigned n, int upper, int work, const char 
 		  struct err *e);
 
 /*
- * Was nobody using the EROFS inode @nid (no file open, mapped or executing, through any overlay)?
- * A write lease is taken and given back at once (KERNEL.md: granted only then). 1 granted, 0 in
- * use, or -errno. May wait for the engine's answer when FAN_OPEN_PERM is on.
+ * Which of @n (<= LEASE_PROBE_MAX) EROFS inodes is nobody using: not open, mapped or executing,
+ * through any overlay? A write lease is taken and given back at once; it is granted only then
+ * (fs/locks.c, check_conflicting_open). granted[i] becomes 1 for those, and must be 0 before.
+ * @root_fd is open on the file system's root directory (not O_PATH, which open_by_handle_at(2)
+ * refuses). May wait for the engine's answer when FAN_OPEN_PERM is on.
  */
-int lease_probe(int root_fd, uint64_t nid);
+#define LEASE_PROBE_MAX 512
+void lease_probe(int root_fd, const uint64_t *nids, unsigned n, uint8_t *granted);
 
 #endif
