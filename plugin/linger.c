@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -93,9 +95,52 @@ static void close_processes(struct ward *w)
 	w->keeper_pidfd = w->guardian_pidfd = w->anchor_pidfd = -1;
 }
 
-void linger(const struct birth *b)
+/* The root file system that inotify watch @watch was on is gone. */
+static void forget(struct ward *w, int watch)
+{
+	for (int i = 0; i < WARD_ATTACHED; i++)
+		if (atomic_load(&w->attached[i].state) == WARD_LIVE &&
+		    w->attached[i].watch == watch)
+			atomic_store(&w->attached[i].state, WARD_FREE);
+}
+
+static bool anything_attached(struct ward *w)
+{
+	char raw[4096] __attribute__((aligned(8)));
+	ssize_t n;
+
+	while ((n = read(w->fd_inotify, raw, sizeof(raw))) > 0) {
+		for (ssize_t at = 0; at < n; ) {
+			const struct inotify_event *ev = (const void *)(raw + at);
+
+			if (ev->mask & IN_IGNORED)
+				forget(w, ev->wd);
+			at += (ssize_t)(sizeof(*ev) + ev->len);
+		}
+	}
+	for (int i = 0; i < WARD_ATTACHED; i++)
+		if (atomic_load(&w->attached[i].state) == WARD_LIVE)
+			return true;
+	return false;
+}
+
+static void answer_successor(const struct birth *b)
 {
 	const struct timeval limit = { .tv_sec = HANDOVER_MS / 1000 };
+	_cleanup_fd_ int sock = accept4(b->ward->fd_linger, NULL, NULL, SOCK_CLOEXEC);
+
+	if (sock < 0)
+		return;
+	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (hand_over(b, sock))
+		_exit(EXIT_SUCCESS);
+}
+
+void linger(const struct birth *b)
+{
+	struct pollfd p[] = { { .fd = b->ward->fd_linger, .events = POLLIN },
+			      { .fd = b->ward->fd_inotify, .events = POLLIN } };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	setsid();
@@ -107,18 +152,12 @@ void linger(const struct birth *b)
 	cleanup_closep(&null);
 	atomic_store(&b->ward->guardian_pid, getpid());
 	close_processes(b->ward);
-	for (;;) {
-		_cleanup_fd_ int sock = accept4(b->ward->fd_linger, NULL, NULL, SOCK_CLOEXEC);
-
-		if (sock < 0) {
-			usleep(100000);
-			continue;
-		}
-		setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-		setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-		if (hand_over(b, sock))
-			_exit(EXIT_SUCCESS);
+	while (anything_attached(b->ward)) {
+		if (poll(p, 2, -1) > 0 && p[0].revents)
+			answer_successor(b);
 	}
+	/* The last container is gone: nobody can read from these layers any more. */
+	_exit(EXIT_SUCCESS);
 }
 
 /* --- the one that comes --- */
