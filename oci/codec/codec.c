@@ -47,6 +47,16 @@ static int check_checkpoint(const struct checkpoint *from)
 	return 0;
 }
 
+static const struct decoder_ops *choose(enum codec_kind kind, const struct checkpoint *from,
+					const struct decoder_options *opt)
+{
+#ifdef TARN_ISAL
+	if (kind == CODEC_GZIP && from && !opt->track)
+		return &decoder_gzip_isal;
+#endif
+	return ops_of[kind];
+}
+
 int decoder_open(enum codec_kind kind, const struct checkpoint *from, struct stream *in,
 		 const struct decoder_options *opt, struct decoder **ret, struct err *e)
 {
@@ -58,7 +68,7 @@ int decoder_open(enum codec_kind kind, const struct checkpoint *from, struct str
 	d = calloc(1, sizeof(*d));
 	if (!d)
 		return err_set(e, -ENOMEM, "out of memory for a decoder");
-	d->ops = ops_of[kind];
+	d->ops = choose(kind, from, opt);
 	d->opt = *opt;
 	d->in = in;
 	if (from) {

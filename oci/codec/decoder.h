@@ -40,6 +40,9 @@ struct decoder_ops {
 extern const struct decoder_ops decoder_raw;
 extern const struct decoder_ops decoder_gzip;
 extern const struct decoder_ops decoder_zstd;
+#ifdef TARN_ISAL
+extern const struct decoder_ops decoder_gzip_isal; /* from a checkpoint and without `track` */
+#endif
 
 /* Blob offset of the next byte that is not consumed yet. */
 static inline uint64_t decoder_pos(const struct decoder *d)

@@ -8,6 +8,7 @@
 
 #include "oci/base/err.h"
 #include "oci/codec/decoder.h"
+#include "oci/codec/gzip_border.h"
 
 /*
  * gzip (RFC 1952) by zlib. A member is begun with zlib's own header parser (windowBits 31); only
@@ -20,8 +21,6 @@
  * ignore it or fail, and a blob that means different things to different tools is not one to run.
  */
 
-#define MEMBER_TRAILER 8 /* CRC32 and ISIZE */
-
 /*
  * A block border becomes the checkpoint only when it is this far behind the one before, in
  * output or in input. Taking one copies 32 KiB; without a distance a blob of empty blocks would
@@ -32,11 +31,11 @@
 
 struct gzip {
 	z_stream z;
-	bool ready;       /* z is initialised */
-	bool between;     /* before a member or at the end */
-	bool any;         /* a member has been seen, or we started inside one */
-	bool headless;    /* inside the member we resumed in: zlib sees no header, no trailer */
-	unsigned trailer; /* bytes of a headless member's trailer still to skip */
+	bool ready;    /* z is initialised */
+	bool between;  /* before a member or at the end */
+	bool any;      /* a member has been seen, or we started inside one */
+	bool headless; /* inside the member we resumed in: zlib sees no header, no trailer */
+	bool trailer;  /* of a headless member, still to skip */
 	struct checkpoint last;
 };
 
@@ -138,21 +137,40 @@ static int skip_padding(struct decoder *d, struct err *e)
 	return (int)left;
 }
 
-/* Between members. 1: the next one has begun, 0: there is none. */
-static int next_member(struct decoder *d, struct err *e)
+int gzip_border(struct decoder *d, bool any, struct err *e)
 {
-	struct gzip *g = d->state;
 	ssize_t left = decoder_fill(d, 1, e);
-	int zr;
 
 	if (left < 0)
 		return (int)left;
 	if (left == 0)
-		return g->any ? 0 : decoder_short(d, "the first member", e);
-	if (g->any && d->buf[d->pos] == 0)
+		return any ? 0 : decoder_short(d, "the first member", e);
+	if (any && d->buf[d->pos] == 0)
 		return skip_padding(d, e);
-	if (d->buf[d->pos] != 0x1f)
-		return decoder_bad(d, "not a gzip member", e);
+	return d->buf[d->pos] == 0x1f ? 1 : decoder_bad(d, "not a gzip member", e);
+}
+
+int gzip_skip_trailer(struct decoder *d, struct err *e)
+{
+	ssize_t left = decoder_fill(d, GZIP_TRAILER, e);
+
+	if (left < 0)
+		return (int)left;
+	if (left < GZIP_TRAILER)
+		return decoder_short(d, "a member's trailer", e);
+	d->pos += GZIP_TRAILER;
+	return 0;
+}
+
+/* Between members. 1: the next one has begun, 0: there is none. */
+static int next_member(struct decoder *d, struct err *e)
+{
+	struct gzip *g = d->state;
+	int r = gzip_border(d, g->any, e);
+	int zr;
+
+	if (r <= 0)
+		return r;
 	zr = g->ready ? inflateReset2(&g->z, MAX_WBITS + 16) : inflateInit2(&g->z, MAX_WBITS + 16);
 	if (zr != Z_OK)
 		return zlib_failed(d, zr, e);
@@ -163,27 +181,6 @@ static int next_member(struct decoder *d, struct err *e)
 	g->headless = false;
 	g->between = false;
 	return 1;
-}
-
-static int skip_trailer(struct decoder *d, struct err *e)
-{
-	struct gzip *g = d->state;
-	ssize_t left = decoder_fill(d, g->trailer, e);
-
-	if (left < 0)
-		return (int)left;
-	if ((size_t)left < g->trailer)
-		return decoder_short(d, "a member's trailer", e);
-	d->pos += g->trailer;
-	g->trailer = 0;
-	return 0;
-}
-
-static void member_ended(struct gzip *g)
-{
-	g->between = true;
-	if (g->headless)
-		g->trailer = MEMBER_TRAILER;
 }
 
 /* One call of inflate(): bytes that came out (0 is progress too), or a negative errno. */
@@ -205,7 +202,8 @@ static ssize_t inflate_some(struct decoder *d, void *buf, size_t n, struct err *
 	d->pos = d->len - g->z.avail_in;
 	got = n - g->z.avail_out;
 	if (zr == Z_STREAM_END) {
-		member_ended(g);
+		g->between = true;
+		g->trailer = g->headless;
 		return (ssize_t)got;
 	}
 	/* A block may end in bits that zlib holds already: Z_BUF_ERROR, and progress all the same.
@@ -229,9 +227,12 @@ static ssize_t gzip_read(struct decoder *d, void *buf, size_t n, struct err *e)
 	ssize_t r;
 
 	for (;;) {
-		r = g->trailer ? skip_trailer(d, e) : 0;
-		if (r < 0)
-			return r;
+		if (g->trailer) {
+			r = gzip_skip_trailer(d, e);
+			if (r < 0)
+				return r;
+			g->trailer = false;
+		}
 		if (g->between) {
 			r = next_member(d, e);
 			if (r <= 0)
