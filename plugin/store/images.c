@@ -114,7 +114,7 @@ static int write_record(struct engine *en, const struct record *rec, struct err 
 	r = record_encode(rec, &b);
 	if (r < 0)
 		return err_errno(e, r, "the record of an image");
-	return file_write(en, &f, b.data, b.len, e);
+	return file_update(en, &f, b.data, b.len, e);
 }
 
 static int write_index_json(struct engine *en, const struct records *rs, struct err *e)
@@ -127,7 +127,7 @@ static int write_index_json(struct engine *en, const struct records *rs, struct 
 	r = records_index_json(rs, &b);
 	if (r < 0)
 		return err_errno(e, r, "index.json of the store");
-	return file_write(en, &f, b.data, b.len, e);
+	return file_update(en, &f, b.data, b.len, e);
 }
 
 /* What the record on disk knows and @rec does not. */
@@ -226,9 +226,9 @@ int image_save(struct engine *en, struct record *rec, const void *manifest, size
 	int r;
 
 	claim_take(&c, CLAIM_IMAGES, NULL, NULL, NULL);
-	r = file_write(en, &fc, config, config_len, e);
+	r = file_update(en, &fc, config, config_len, e);
 	if (r == 0)
-		r = file_write(en, &fm, manifest, manifest_len, e);
+		r = file_update(en, &fm, manifest, manifest_len, e);
 	return r < 0 ? r : update(en, rec, e);
 }
 

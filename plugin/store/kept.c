@@ -2,6 +2,7 @@
 #include "plugin/store/kept.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "oci/base/buf.h"
@@ -140,6 +141,18 @@ int file_write(struct engine *en, const struct keep_file *f, const void *data, s
 	if (r < 0)
 		return err_errno(e, r, "%s: writing", words(f));
 	return file_publish(en, f, e);
+}
+
+int file_update(struct engine *en, const struct keep_file *f, const void *data, size_t len,
+		struct err *e)
+{
+	_cleanup_buf_ struct buf b;
+
+	buf_init(&b, len);
+	if (file_read(en, f, &b, NULL) == 0 && b.len == len &&
+	    (len == 0 || memcmp(b.data, data, len) == 0))
+		return 0;
+	return file_write(en, f, data, len, e);
 }
 
 int file_list(struct engine *en, enum keep_kind kind, struct digest **ret, size_t *ret_n,

@@ -39,6 +39,10 @@ int file_drop(struct engine *en, const struct keep_file *f, struct err *e);
 int file_write(struct engine *en, const struct keep_file *f, const void *data, size_t len,
 	       struct err *e);
 
+/* file_write(), unless it holds these bytes already: that needs no room on a full disk. */
+int file_update(struct engine *en, const struct keep_file *f, const void *data, size_t len,
+		struct err *e);
+
 /* The digests that exist of KEEP_RECORD or KEEP_INDEX; @ret is the caller's to free. */
 int file_list(struct engine *en, enum keep_kind kind, struct digest **ret, size_t *ret_n,
 	      struct err *e);

@@ -177,10 +177,12 @@ static int begin_record(struct pull *p, struct err *e)
 static int save(struct pull *p, struct err *e)
 {
 	const struct resolved *rs = p->rs;
+	int r;
 
 	login_remember(p->en->slots, &rs->at);
-	return image_save(p->en, p->rec, rs->manifest_bytes.data, rs->manifest_bytes.len,
-			  rs->config_bytes.data, rs->config_bytes.len, e);
+	r = image_save(p->en, p->rec, rs->manifest_bytes.data, rs->manifest_bytes.len,
+		       rs->config_bytes.data, rs->config_bytes.len, e);
+	return r < 0 ? err_wrap(e, r, "image %.200s", p->rec->names.v[0]) : 0;
 }
 
 static int run(struct pull *p, struct err *e)
