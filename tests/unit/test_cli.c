@@ -57,10 +57,10 @@ static int see(int argc, char **argv, const struct cli *cli)
 	return 0;
 }
 
-#define SEE(name)                                                \
-	int name(int argc, char **argv, const struct cli *cli)   \
-	{                                                        \
-		return see(argc, argv, cli);                     \
+#define SEE(name)                                                                                  \
+	int name(int argc, char **argv, const struct cli *cli)                                     \
+	{                                                                                          \
+		return see(argc, argv, cli);                                                       \
 	}
 SEE(cmd_doctor)
 SEE(cmd_pull)
@@ -82,8 +82,8 @@ SEE(cmd_gc)
 /* --- running it, with what it prints --- */
 
 struct output {
-	int fd;       /* owned; the file */
-	int saved;    /* owned; what it stands in for */
+	int fd;    /* owned; the file */
+	int saved; /* owned; what it stands in for */
 	int stands_for;
 	char text[16384];
 };
@@ -372,7 +372,8 @@ static void digests_are_cut(void **state)
 {
 	char text[SHOW_MAX];
 
-	assert_string_equal(show_digest("sha256:0123456789abcdef0123", text), "sha256:0123456789ab");
+	assert_string_equal(show_digest("sha256:0123456789abcdef0123", text),
+			    "sha256:0123456789ab");
 	assert_string_equal(show_digest("short", text), "short");
 	assert_int_equal(strlen(show_digest("a name that is much longer than that", text)),
 			 SHOW_MAX - 1);
@@ -549,7 +550,8 @@ static void auth_file_variable_is_alone(void **state)
 {
 	char path[128];
 
-	put(*state, ".config/containers", "auth.json", "{\"auths\":{\"r.example\":{\"auth\":\"YTpi\"}}}");
+	put(*state, ".config/containers", "auth.json",
+	    "{\"auths\":{\"r.example\":{\"auth\":\"YTpi\"}}}");
 	put(*state, "own", "a.json", "{\"auths\":{}}");
 	snprintf(path, sizeof(path), "%s/own/a.json", (char *)*state);
 	setenv("REGISTRY_AUTH_FILE", path, 1);
@@ -564,7 +566,8 @@ static void odd_logins_are_none(void **state)
 	char text[128];
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		snprintf(text, sizeof(text), "{\"auths\":{\"r.example\":{\"auth\":\"%s\"}}}", bad[i]);
+		snprintf(text, sizeof(text), "{\"auths\":{\"r.example\":{\"auth\":\"%s\"}}}",
+			 bad[i]);
 		put(*state, ".docker", "config.json", text);
 		check_login("r.example/x", NULL);
 	}

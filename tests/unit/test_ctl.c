@@ -109,9 +109,8 @@ static int verb_huge(struct ctl_task *t, struct json_gen *done, struct err *e)
 }
 
 const struct ctl_verb ctl_verbs[] = {
-	{"echo", verb_echo}, {"list", verb_list},	    {"fail", verb_fail},
-	{"fd", verb_fd},     {"silent", verb_silent_fail}, {"wait", verb_wait},
-	{"huge", verb_huge}, {NULL, NULL},
+	{"echo", verb_echo},          {"list", verb_list}, {"fail", verb_fail}, {"fd", verb_fd},
+	{"silent", verb_silent_fail}, {"wait", verb_wait}, {"huge", verb_huge}, {NULL, NULL},
 };
 
 /* --- a server on a loop in a thread --- */
@@ -271,8 +270,9 @@ static void no_socket_says_how_to_start(void **state)
 
 	assert_int_equal(ctl_connect("/nonexistent/sock", &c, &e), -ENOENT);
 	assert_null(c);
-	assert_string_equal(e.text, "tarnd is not running (no socket at /nonexistent/sock): start it "
-				    "with systemctl start tarnd, or tarnd --store DIR --socket PATH");
+	assert_string_equal(e.text,
+			    "tarnd is not running (no socket at /nonexistent/sock): start it "
+			    "with systemctl start tarnd, or tarnd --store DIR --socket PATH");
 	assert_int_equal(ctl_exit_code(&e), 1);
 }
 
@@ -297,8 +297,9 @@ static void answer_comes_back(void **state)
 	struct err e = ERR_INIT;
 	int64_t uid = -1, pid = -1;
 
-	assert_int_equal(ask(st->path, "{\"verb\":\"echo\",\"text\":\"h\\u00e9\"}", NULL, &doc,
-			     NULL, &e), 0);
+	assert_int_equal(
+		ask(st->path, "{\"verb\":\"echo\",\"text\":\"h\\u00e9\"}", NULL, &doc, NULL, &e),
+		0);
 	assert_string_equal(json_get_str(json_get(doc, "done"), "text"), "h\xc3\xa9");
 	assert_true(json_get_int(json_get(doc, "done"), "uid", &uid));
 	assert_true(json_get_int(json_get(doc, "done"), "pid", &pid));
