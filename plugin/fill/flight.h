@@ -20,16 +20,29 @@ struct fetch_note;
  *	want → queue → run (a fetcher) → span in the shared buffer → worker: copy, sha256,
  *	pwrite → span_set(DIRTY), fault_recheck() → (soon) fdatasync → CLEAN → present file
  *
- * A run that fails is tried again with the next source, or after a backoff with jitter, as long
- * as a reader waits for it (the keeper's deadline ends that with EIO). When every source is bad
- * for good, the waiters are denied at once. Spans only wanted by read-ahead or fill go back to
- * ABSENT on failure.
+ * What fails is tried again with the next source, or after a backoff with jitter, until the
+ * deadline has passed since a reader last wanted the span (flight_want() with PRIO_DEMAND): then
+ * nobody can be waiting any more, and whoever does is denied with EIO. When no source is left the
+ * waiters are denied at once. Spans only wanted by read-ahead or fill go back to ABSENT on
+ * failure: whoever wanted them asks again.
+ *
+ *	failure of                             consequence
+ *	the transport (timeout, 5xx, reset)    source left alone for 100 ms .. 2 s; a host in
+ *	                                       trouble is tried by one run at a time
+ *	404, 401, 403, no such layout          this source can not give the spans that wait now
+ *	bytes that do not decode, or whose     source marked bad for good
+ *	digest is wrong
+ *	a fetcher, three times over one span   that source is failed for that span
+ *	the write: ENOSPC, EDQUOT, others EIO  readers are denied with it; for some seconds nothing
+ *	                                       but demand is tried
+ *	fdatasync                              every span not known to be durable becomes ABSENT
  */
 struct flight;
 
 enum prio { PRIO_DEMAND = 0, PRIO_AHEAD, PRIO_FILL, PRIO_COUNT };
 
 int flight_new(struct engine *en, struct flight **ret);
+/* Ends the workers. Layers and loop must still be there; they are not touched afterwards. */
 struct flight *flight_free(struct flight *f);
 
 /* The keeper gave us a fetcher: its socket and its shared buffer (both become owned). */
@@ -60,7 +73,7 @@ void flight_check_complete(struct flight *f, struct layer *l);
 /*
  * Starts an fdatasync of @l in a worker now (otherwise one starts about a second after a write);
  * @done(ctx, result) runs on the loop when every span that was DIRTY at the call is CLEAN (0) or
- * was lost (-EIO). May be NULL.
+ * was lost (-EIO). May be NULL. When nothing is DIRTY it runs before flight_sync() returns.
  */
 void flight_sync(struct flight *f, struct layer *l, void (*done)(void *ctx, int result), void *ctx);
 

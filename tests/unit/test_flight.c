@@ -293,6 +293,8 @@ static void a_lasting_failure_ends_at_the_deadline(void **state)
 	wait_for(&denials, 1);
 	assert_int_equal(denied_with, EIO);
 	assert_in_range(clock_ms() - began, 1000, 4000);
+	/* At most after 50, 100, 200, 400, 800 ms and so on. */
+	assert_in_range(opens, 2, 7);
 	assert_int_equal(count(x, 2, 2, SPAN_ABSENT), 1);
 }
 

@@ -100,11 +100,12 @@ static void what_was_being_written_when_a_sync_failed_is_not_trusted(void **stat
 	sync_gated = false;
 	sem_post(&sync_go);
 	wait_state(x, 1, 1, SPAN_ABSENT);
+	/* The next fdatasync would be told nothing. */
+	sync_result = 0;
 	write_gated = false;
 	sem_post(&write_go);
 	wait_state(x, 2, 2, SPAN_ABSENT);
 	/* A reader's span is brought again. */
-	sync_result = 0;
 	want(x, 2, 2, PRIO_DEMAND);
 	wait_state(x, 2, 2, SPAN_CLEAN);
 	tar_is_right(x, 2, 2);
