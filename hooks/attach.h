@@ -12,9 +12,9 @@ struct err;
 
 /* Asks tarnd for the root file system of a container; used by hook, runtime front and CLI. */
 struct attach_request {
-	const char *socket;      /* borrowed */
-	const char *id;          /* container id, checked with attach_id_check() */
-	const char *image;       /* "sha256:…" of the manifest, or a name (CLI only) */
+	const char *socket; /* borrowed */
+	const char *id;     /* container id, checked with attach_id_check() */
+	const char *image;  /* "sha256:…" of the manifest, or a name (CLI only) */
 	bool rw;
 	enum attach_kind kind;
 	int32_t pid;

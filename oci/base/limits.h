@@ -92,4 +92,11 @@
 /* Two bits for each of the most spans. */
 #define LIMIT_PRESENT_FILE    (LIMIT_TAR_SIZE / LIMIT_SPAN_MIN / 4 + 4096)
 
+/* /proc/PID/mountinfo: fs.mount-max (100,000) lines of the usual 160 bytes. */
+#define LIMIT_MOUNTINFO       (16u << 20)
+/* Entries of an image's root directory that are mounted one by one; images have some 20. */
+#define LIMIT_GRAFTS          256
+/* Symbolic links followed on one path, as the kernel does. */
+#define LIMIT_LINKS           40
+
 #endif

@@ -22,5 +22,5 @@ const struct ctl_verb ctl_verbs[] = {
 	{"evict", verb_evict},	 {"fill", verb_fill},	  {"verify", verb_verify},
 	{"status", verb_status}, {"images", verb_images}, {"layers", verb_layers},
 	{"pin", verb_pin},	 {"unpin", verb_unpin},	  {"rm", verb_rm},
-	{"gc", verb_gc},	 {NULL, NULL},
+	{"gc", verb_gc},	 {"config", verb_config}, {NULL, NULL},
 };

@@ -19,6 +19,8 @@ struct json_gen;
  *            user?, secret?                                                      resident
  *   attach   id, image, rw, kind, pid, label?           -                        image + fd
  *   detach   id                                         -                        -
+ *   config   image                                      -                        image, config,
+ *                                                                                names + fd
  *   evict    what or all: true, free?, cold_for_ms?,    diff_id, freed,          freed,
  *            wait?                                      kept_in_use              kept_in_use
  *   fill     what, wait?                                diff_id, size, resident  layers, size,
@@ -46,6 +48,7 @@ struct json_gen;
 int verb_pull(struct ctl_task *t, struct json_gen *done, struct err *e);
 int verb_attach(struct ctl_task *t, struct json_gen *done, struct err *e);
 int verb_detach(struct ctl_task *t, struct json_gen *done, struct err *e);
+int verb_config(struct ctl_task *t, struct json_gen *done, struct err *e);
 int verb_evict(struct ctl_task *t, struct json_gen *done, struct err *e);
 int verb_fill(struct ctl_task *t, struct json_gen *done, struct err *e);
 int verb_verify(struct ctl_task *t, struct json_gen *done, struct err *e);

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hooks/attach.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "oci/base/buf.h"
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/json.h"
+#include "oci/base/limits.h"
+#include "plugin/ctl/proto.h"
+
+static const char *kind_name(enum attach_kind kind)
+{
+	switch (kind) {
+	case ATTACH_MOUNT:
+		return "mount";
+	case ATTACH_RUNTIME:
+		return "runtime";
+	case ATTACH_GRAFT:
+		return "graft";
+	case ATTACH_OVERMOUNT:
+		return "overmount";
+	}
+	return NULL;
+}
+
+int attach_id_check(const char *id, struct err *e)
+{
+	static const char first[] = "abcdefghijklmnopqrstuvwxyz"
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	static const char more[] = "abcdefghijklmnopqrstuvwxyz"
+				   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-";
+	size_t n = strlen(id);
+
+	if (n > 0 && n < LIMIT_ID && strchr(first, id[0]) && strspn(id, more) == n)
+		return 0;
+	return err_set(e, -EINVAL,
+		       "'%.200s' is no container id: letters, digits and '_.+-', first a letter or "
+		       "digit, at most %d of them",
+		       id, LIMIT_ID - 1);
+}
+
+/* What comes back is a descriptor or nothing. */
+static int ask(const char *socket, struct buf *request, int *ret_fd, struct err *e)
+{
+	_cleanup_(ctl_client_freep) struct ctl_client *c = NULL;
+	int r = ctl_connect(socket, &c, e);
+
+	return r < 0 ? r : ctl_request(c, request, NULL, NULL, ret_fd, e);
+}
+
+int attach_open(const struct attach_request *rq, int *ret_mount_fd, struct err *e)
+{
+	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
+	_cleanup_buf_ struct buf b = {0};
+	int fd = -1;
+	int r;
+
+	r = attach_id_check(rq->id, e);
+	if (r < 0)
+		return r;
+	buf_init(&b, LIMIT_CTL_MESSAGE);
+	g = json_gen_new(&b, false);
+	if (!g)
+		return err_errno(e, -ENOMEM, "asking tarnd");
+	json_open_map(g, NULL);
+	json_put_str(g, "verb", "attach");
+	json_put_str(g, "id", rq->id);
+	json_put_str(g, "image", rq->image);
+	json_put_bool(g, "rw", rq->rw);
+	json_put_str(g, "kind", kind_name(rq->kind));
+	json_put_int(g, "pid", rq->pid);
+	if (rq->mount_label && *rq->mount_label)
+		json_put_str(g, "label", rq->mount_label);
+	json_close_map(g);
+	r = ask(rq->socket, &b, &fd, e);
+	if (r == 0 && fd < 0)
+		r = err_set(e, -EPROTO, "tarnd sent no root file system");
+	if (r < 0)
+		return r;
+	*ret_mount_fd = fd;
+	return 0;
+}
+
+int attach_remove(const char *socket, const char *id, struct err *e)
+{
+	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
+	_cleanup_buf_ struct buf b = {0};
+	int r;
+
+	r = attach_id_check(id, e);
+	if (r < 0)
+		return r;
+	buf_init(&b, LIMIT_CTL_MESSAGE);
+	g = json_gen_new(&b, false);
+	if (!g)
+		return err_errno(e, -ENOMEM, "asking tarnd");
+	json_open_map(g, NULL);
+	json_put_str(g, "verb", "detach");
+	json_put_str(g, "id", id);
+	json_close_map(g);
+	return ask(socket, &b, NULL, e);
+}
