@@ -12,7 +12,7 @@
 #include "oci/codec/codec.h"
 #include "tests/unit/packing.h"
 
-#define LEN ((size_t)3 << 20)
+#define LEN ((size_t)1 << 20)
 
 static uint8_t *plain; /* LEN bytes that all blobs are made of */
 
