@@ -25,7 +25,8 @@ int request_open(struct request *rq, const char *verb, struct err *e);
 void request_free(struct request *rq);
 #define _cleanup_request_ __attribute__((cleanup(request_free)))
 
-/* Sends @rq and waits for the end; progress is shown unless -q. @ret is freed with answer_free(). */
+/* Sends @rq and waits for the end; progress is shown unless -q. @ret is freed with answer_free().
+ */
 int ask(const struct cli *cli, struct request *rq, struct answer *ret, struct err *e);
 const struct json *answer_done(const struct answer *a);
 void answer_free(struct answer *a);

@@ -41,11 +41,11 @@ struct cli;
 
 struct cli_verb {
 	const char *name;
-	const char *usage; /* its arguments, as help shows them */
-	const char *help;  /* one line */
+	const char *usage;                /* its arguments, as help shows them */
+	const char *help;                 /* one line */
 	const struct cli_option *options; /* NULL: none */
-	bool stop;         /* options end at the first argument: the rest is a command's own */
-	int min, max;      /* how many arguments; max -1: any number */
+	bool stop;    /* options end at the first argument: the rest is a command's own */
+	int min, max; /* how many arguments; max -1: any number */
 	/*
 	 * Gets argv[0] = its name and what followed. All options were checked before and the global
 	 * ones are in @cli. Returns the exit code; whoever returns non-zero has said why.
@@ -58,8 +58,8 @@ struct cli {
 	const char *store;  /* borrowed; --store, TARN_STORE */
 	const char *socket; /* borrowed; --socket, TARN_SOCKET */
 	bool json;
-	bool quiet;         /* -q: no progress, no tables, only what failed */
-	int verbose;        /* -v, counted */
+	bool quiet;  /* -q: no progress, no tables, only what failed */
+	int verbose; /* -v, counted */
 	const struct cli_verb *verb;
 };
 

@@ -113,15 +113,16 @@ static int take_evict_option(const struct cli *cli, int id, struct evict_wish *w
 		return 0;
 	case OPT_FREE:
 		w->has_free = true;
-		return parse_size(optarg, &w->free) == 0 && w->free <= INT64_MAX ?
-			       0 :
-			       cli_usage(cli, "--free %s: sizes are like 512, 30K, 4M, 10G", optarg);
+		return parse_size(optarg, &w->free) == 0 && w->free <= INT64_MAX
+			       ? 0
+			       : cli_usage(cli, "--free %s: sizes are like 512, 30K, 4M, 10G",
+					   optarg);
 	case OPT_COLD_FOR:
 		w->has_cold = true;
-		return parse_time_ms(optarg, &w->cold_for_ms) == 0 && w->cold_for_ms <= INT64_MAX ?
-			       0 :
-			       cli_usage(cli, "--cold-for %s: times are like 90, 30s, 5m, 2h, 1d",
-					 optarg);
+		return parse_time_ms(optarg, &w->cold_for_ms) == 0 && w->cold_for_ms <= INT64_MAX
+			       ? 0
+			       : cli_usage(cli, "--cold-for %s: times are like 90, 30s, 5m, 2h, 1d",
+					   optarg);
 	default:
 		return 0;
 	}
@@ -197,12 +198,16 @@ static int verdict(const struct cli *cli, const char *what, const struct json *d
 		return 0;
 	if (layers > 0)
 		err_set(&e, -EIO,
-			"%s: a layer is not what its manifest says, and is not used any more: rm the "
-			"image and pull it again", what);
+			"%s: a layer is not what its manifest says, and is not used any more: rm "
+			"the "
+			"image and pull it again",
+			what);
 	else
 		err_set(&e, -EIO,
-			"%s: %s were bad and have been dropped: they are fetched again when they are "
-			"read", what, show_size(bad, text));
+			"%s: %s were bad and have been dropped: they are fetched again when they "
+			"are "
+			"read",
+			what, show_size(bad, text));
 	return cli_fail(cli, &e);
 }
 

@@ -20,10 +20,10 @@ enum health { HEALTH_OK, HEALTH_WARN, HEALTH_MISSING };
 #define CHECKS_MAX 32
 
 struct check {
-	const char *name;   /* static */
+	const char *name; /* static */
 	enum health health;
 	char detail[ERR_TEXT_MAX];
-	const char *todo;   /* static; what to do about it, or NULL */
+	const char *todo; /* static; what to do about it, or NULL */
 };
 
 struct report {
@@ -36,9 +36,9 @@ void report_add(struct report *rp, const char *name, enum health health, const c
 		const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
 /* --- what needs no trial: doctor_host.c --- */
-void doctor_host(struct report *rp);                           /* kernel, capabilities */
-void doctor_runtimes(struct report *rp);                       /* runc, crun, podman */
-void doctor_daemon(struct report *rp, const struct cli *cli);  /* tarnd */
+void doctor_host(struct report *rp);                          /* kernel, capabilities */
+void doctor_runtimes(struct report *rp);                      /* runc, crun, podman */
+void doctor_daemon(struct report *rp, const struct cli *cli); /* tarnd */
 
 /* --- trials: doctor_events.c, doctor_mounts.c --- */
 

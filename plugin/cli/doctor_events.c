@@ -123,7 +123,7 @@ static void check_errnos(const struct lab *lab, struct report *rp)
 	static const struct {
 		int code;
 		const char *name;
-	} codes[] = {{EPERM, "EPERM"},	 {EIO, "EIO"},	     {EBUSY, "EBUSY"},
+	} codes[] = {{EPERM, "EPERM"},     {EIO, "EIO"},       {EBUSY, "EBUSY"},
 		     {ETXTBSY, "ETXTBSY"}, {EAGAIN, "EAGAIN"}, {ENOSPC, "ENOSPC"},
 		     {EDQUOT, "EDQUOT"}};
 	char good[128] = "", bad[128] = "";
@@ -136,8 +136,8 @@ static void check_errnos(const struct lab *lab, struct report *rp)
 	}
 	if (bad[0])
 		report_add(rp, "errno answers", HEALTH_WARN,
-			   "nothing: evicted files are refused with EPERM instead", "not accepted: %s",
-			   bad);
+			   "nothing: evicted files are refused with EPERM instead",
+			   "not accepted: %s", bad);
 	else
 		report_add(rp, "errno answers", HEALTH_OK, NULL, "%s", good);
 }
@@ -197,7 +197,7 @@ void doctor_events(struct lab *lab, struct report *rp)
 			   events == 1 ? "" : "s");
 	else
 		report_add(rp, "pre-content events", HEALTH_MISSING, NEW_KERNEL, "%s",
-			   r == -ETIMEDOUT ? "a reader was not let go" :
-			   events == 0	   ? "a read of a marked file raised no event" :
-					     "a reader got other bytes than were written");
+			   r == -ETIMEDOUT ? "a reader was not let go"
+			   : events == 0   ? "a read of a marked file raised no event"
+					   : "a reader got other bytes than were written");
 }

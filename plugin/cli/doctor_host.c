@@ -25,7 +25,7 @@ static void check_kernel(struct report *rp)
 static void check_capabilities(struct report *rp)
 {
 	static const cap_value_t needed[] = {CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LEASE,
-					     CAP_KILL,	    CAP_SETUID,		 CAP_SETGID,
+					     CAP_KILL,      CAP_SETUID,          CAP_SETGID,
 					     CAP_SYS_CHROOT};
 	cap_t caps = cap_get_proc();
 	char bad[200] = "";

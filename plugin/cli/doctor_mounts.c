@@ -20,7 +20,8 @@
 
 #define EROFS_TODO "use a kernel of Linux 6.12 or newer with CONFIG_EROFS_FS_BACKED_BY_FILE"
 #define KILL_TODO                                                                                  \
-	"use a kernel that has \"erofs: set fileio bio failed in short read case\" (Linux 7.0, or "  \
+	"use a kernel that has \"erofs: set fileio bio failed in short read case\" (Linux 7.0, "   \
+	"or "                                                                                      \
 	"a stable update)"
 
 /* One layer of one file, as a pull would make it. */
@@ -45,10 +46,13 @@ static void model_free(struct model *m)
 static int write_image(const struct model *m, struct err *e)
 {
 	const struct entry dir = {.type = ENTRY_DIR, .path = "", .mode = 0755};
-	const struct entry file = {.type = ENTRY_REG, .path = FILE_NAME, .mode = 0644,
-				   .size = FILE_SIZE, .tar_offset = FILE_OFF};
-	struct index ix = {.tar_size = TAR_SIZE, .span_size = LIMIT_SPAN_MIN, .nspans = 1,
-			   .nentries = 2};
+	const struct entry file = {.type = ENTRY_REG,
+				   .path = FILE_NAME,
+				   .mode = 0644,
+				   .size = FILE_SIZE,
+				   .tar_offset = FILE_OFF};
+	struct index ix = {
+		.tar_size = TAR_SIZE, .span_size = LIMIT_SPAN_MIN, .nspans = 1, .nentries = 2};
 	_cleanup_buf_ struct buf toc = {0};
 	int r;
 
@@ -138,9 +142,9 @@ static void check_erofs(struct lab *lab, struct model *m, struct report *rp)
 			   events, events == 1 ? "" : "s");
 	else
 		report_add(rp, "EROFS over a file", HEALTH_MISSING, EROFS_TODO, "%s",
-			   r == -ETIMEDOUT ? "a reader was not let go" :
-			   events == 0	   ? "a read through it raised no event" :
-					     "a reader got other bytes than were written");
+			   r == -ETIMEDOUT ? "a reader was not let go"
+			   : events == 0   ? "a read through it raised no event"
+					   : "a reader got other bytes than were written");
 }
 
 /* A page that a killed reader left behind would be wrong for everyone. */
@@ -185,28 +189,29 @@ static void check_lease(struct model *m, struct report *rp)
 {
 	_cleanup_fd_ int root = openat(m->mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_fd_ int fd = -1;
-	int idle, used;
+	uint8_t idle = 0, used = 0;
 
-	idle = root < 0 ? -errno : lease_probe(root, m->nid);
+	if (root >= 0)
+		lease_probe(root, &m->nid, 1, &idle);
 	fd = openat(m->mount, FILE_NAME, O_RDONLY | O_CLOEXEC);
-	used = root < 0 ? -errno : lease_probe(root, m->nid);
-	if (idle == 1 && used == 0)
+	if (root >= 0)
+		lease_probe(root, &m->nid, 1, &used);
+	if (idle && !used)
 		report_add(rp, "leases", HEALTH_OK, NULL,
 			   "tell a file in use from one that is not");
 	else
 		report_add(rp, "leases", HEALTH_WARN,
 			   "content under running containers cannot be evicted",
 			   "do not tell whether a file is in use (idle: %s, open: %s)",
-			   idle < 0 ? err_words(idle) : idle ? "free" : "in use",
-			   used < 0 ? err_words(used) : used ? "free" : "in use");
+			   idle ? "free" : "in use", used ? "free" : "in use");
 }
 
 /* Upper and work need names: a directory that goes with everything in it. */
 static int overlay_over(const struct lab *lab, const struct model *m, const char *name,
 			struct err *e)
 {
-	_cleanup_fd_ int top = fd_open_beneath(lab->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-					       0);
+	_cleanup_fd_ int top =
+		fd_open_beneath(lab->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	_cleanup_fd_ int upper = -1;
 	_cleanup_fd_ int work = -1;
 

@@ -13,11 +13,11 @@
 #include "plugin/loop.h"
 #include "plugin/uapi.h"
 
-#define TRIAL_MS   5000
-#define LOOK_MS    20
-#define CHUNK      4096u
-#define RANGE_MAX  (1u << 20) /* trial files are smaller */
-#define EVENT_MAX  512        /* one event with its records */
+#define TRIAL_MS  5000
+#define LOOK_MS   20
+#define CHUNK     4096u
+#define RANGE_MAX (1u << 20) /* trial files are smaller */
+#define EVENT_MAX 512        /* one event with its records */
 
 static uint8_t pattern_at(uint64_t off)
 {

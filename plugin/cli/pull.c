@@ -44,12 +44,13 @@ static int take_option(const struct cli *cli, int id, struct wish *w)
 		return ref_name_valid(optarg) ? 0 : cli_usage(cli, "'%s' is no name", optarg);
 	case OPT_PLATFORM:
 		w->platform = optarg;
-		return platform_parse(optarg, &platform, &e) == 0 ? 0 : cli_usage(cli, "%s", e.text);
+		return platform_parse(optarg, &platform, &e) == 0 ? 0
+								  : cli_usage(cli, "%s", e.text);
 	case OPT_TLS_VERIFY:
 		w->tls_verify = strcmp(optarg, "false") != 0;
-		return !w->tls_verify || strcmp(optarg, "true") == 0 ?
-			       0 :
-			       cli_usage(cli, "--tls-verify is true or false");
+		return !w->tls_verify || strcmp(optarg, "true") == 0
+			       ? 0
+			       : cli_usage(cli, "--tls-verify is true or false");
 	default:
 		return 0;
 	}

@@ -67,10 +67,10 @@ static void line_of(const struct json *v, const char *title, const char *const *
 
 static void print_daemon(const struct json *d)
 {
-	static const char *const pids[] = {"guardian_pid", "keeper_pid", "anchor_pid",
-					   "engine_pid", NULL};
-	static const char *const events[] = {"pre_access", "open_exec", "hits",	 "misses",
-					     "failed",	   "denied_busy", NULL};
+	static const char *const pids[] = {"guardian_pid", "keeper_pid", "anchor_pid", "engine_pid",
+					   NULL};
+	static const char *const events[] = {"pre_access", "open_exec",   "hits", "misses",
+					     "failed",     "denied_busy", NULL};
 	static const char *const bytes[] = {"fetched", "filled", "evicted", NULL};
 	static const char *const latency[] = {"p50", "p99", "max", NULL};
 	char text[SHOW_MAX];

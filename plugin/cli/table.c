@@ -3,7 +3,10 @@
 
 #include "plugin/cli/cli.h"
 
-#define END {0, NULL, NULL, NULL}
+#define END                                                                                        \
+	{                                                                                          \
+		0, NULL, NULL, NULL                                                                \
+	}
 
 /* What `tarn bundle` and `tarn run` have in common. */
 #define BUNDLE_OPTIONS                                                                             \
@@ -53,13 +56,14 @@ static const struct cli_option status_options[] = {
 };
 
 const struct cli_verb cli_verbs[] = {
-	{"doctor", "", "check what this machine can do, by trying it", NULL, false, 0, 0, cmd_doctor},
+	{"doctor", "", "check what this machine can do, by trying it", NULL, false, 0, 0,
+	 cmd_doctor},
 	{"pull", "SRC", "get an image: its index, and no more content than asked", pull_options,
 	 false, 1, 1, cmd_pull},
 	{"images", "", "images, with their sizes and what of them is here", NULL, false, 0, 0,
 	 cmd_images},
-	{"layers", "[IMAGE]", "layers, with their sizes and what of them is here", NULL, false, 0, 1,
-	 cmd_layers},
+	{"layers", "[IMAGE]", "layers, with their sizes and what of them is here", NULL, false, 0,
+	 1, cmd_layers},
 	{"bundle", "IMAGE DIR [-- CMD...]", "write an OCI runtime bundle", bundle_options, false, 2,
 	 -1, cmd_bundle},
 	{"run", "IMAGE [CMD...]", "run a container", run_options, true, 1, -1, cmd_run},

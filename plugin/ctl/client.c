@@ -59,10 +59,11 @@ static int not_there(const char *path, int r, struct err *e)
 			       "start tarnd, or tarnd --store DIR --socket PATH",
 			       path);
 	case -ECONNREFUSED:
-		return err_set(e, r,
-			       "tarnd is not running (nobody answers at %s): start it with systemctl "
-			       "start tarnd, or tarnd --store DIR --socket PATH",
-			       path);
+		return err_set(
+			e, r,
+			"tarnd is not running (nobody answers at %s): start it with systemctl "
+			"start tarnd, or tarnd --store DIR --socket PATH",
+			path);
 	case -EACCES:
 	case -EPERM:
 		return err_set(e, r,

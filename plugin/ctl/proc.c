@@ -67,8 +67,8 @@ static int is_plain(const char *name, size_t len)
 /* "crun-ID.scope", "libpod-ID.scope", "ID" */
 static void take_name(const char *name, size_t len, char out[PROC_CONTAINER])
 {
-	static const char *const begins[] = {"crun-", "runc-", "libpod-", "docker-", "crio-",
-					     "cri-containerd-"};
+	static const char *const begins[] = {"crun-",   "runc-", "libpod-",
+					     "docker-", "crio-", "cri-containerd-"};
 
 	if (len > 6 && strncmp(name + len - 6, ".scope", 6) == 0)
 		len -= 6;

@@ -92,8 +92,8 @@ static int look_at_mounted(void *ctx)
 	struct look *k = ctx;
 
 	for (const struct layer *l = k->en->layers; l; l = l->next) {
-		struct place *p = k->all ? add(k->ps, &l->diff_id, &l->scope) :
-					   find(k->ps, &l->diff_id, &l->scope);
+		struct place *p = k->all ? add(k->ps, &l->diff_id, &l->scope)
+					 : find(k->ps, &l->diff_id, &l->scope);
 
 		if (!p && k->all)
 			return -ENOMEM;
@@ -219,8 +219,7 @@ const char *place_state(struct engine *en, const struct place *p)
 	return p->complete || (!p->mounted && closed_complete(en, p)) ? "complete" : "lazy";
 }
 
-static void put_place(struct json_gen *g, const char *key, struct engine *en,
-		      const struct place *p)
+static void put_place(struct json_gen *g, const char *key, struct engine *en, const struct place *p)
 {
 	char text[DIGEST_TEXT];
 

@@ -16,14 +16,15 @@ struct json_gen;
 
 /* What verbs look at: layers by their records, and what of them is mounted. Tasks only. */
 
-/* A layer as the store has it: the same diff_id can be there proved and, of some image, unproven. */
+/* A layer as the store has it: the same diff_id can be there proved and, of some image, unproven.
+ */
 struct place {
 	struct digest diff_id, scope;
 	uint64_t size;                /* bytes of the tar */
 	const struct record_layer *l; /* borrowed from the records; NULL: no image names it */
 	/* of the mounted layer; zero when it is not mounted */
 	bool mounted, complete, evicting, quarantined;
-	uint32_t users;               /* containers and mounts that are attached to it */
+	uint32_t users; /* containers and mounts that are attached to it */
 };
 
 struct places {

@@ -79,8 +79,8 @@ static int gc_files(struct ctl_task *t, const struct records *rs, enum keep_kind
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		const struct keep_file f = file_of(kind, &list[i].key);
-		bool named = kind == KEEP_BLOB ? blob_named(rs, &list[i].key) :
-						 records_by_digest(rs, &list[i].key) != NULL;
+		bool named = kind == KEEP_BLOB ? blob_named(rs, &list[i].key)
+					       : records_by_digest(rs, &list[i].key) != NULL;
 
 		if (named)
 			continue;
@@ -200,9 +200,10 @@ static int load_all(struct engine *en, struct records *ret, struct err *e)
 	if (r == 0)
 		r = images_load(en, ret, e);
 	if (r == 0 && ret->n < n)
-		return err_set(e, -EBADMSG,
-			       "the record of an image cannot be read, so that nobody can say which "
-			       "layers are needed: tarnd's log names it; pull or rm the image");
+		return err_set(
+			e, -EBADMSG,
+			"the record of an image cannot be read, so that nobody can say which "
+			"layers are needed: tarnd's log names it; pull or rm the image");
 	return r;
 }
 
@@ -243,8 +244,7 @@ int verb_gc(struct ctl_task *t, struct json_gen *done, struct err *e)
 /* --- rm --- */
 
 /* The layers that only this image had; what is in use, or a pull may want, is left to gc. */
-static int drop_layers(struct ctl_task *t, const struct record *rec, uint64_t *freed,
-		       struct err *e)
+static int drop_layers(struct ctl_task *t, const struct record *rec, uint64_t *freed, struct err *e)
 {
 	_cleanup_(records_free) struct records rs = {.n = 0};
 	uint64_t bytes = 0;

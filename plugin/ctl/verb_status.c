@@ -187,7 +187,7 @@ struct waiter {
 	uint32_t group;
 	uint64_t off, count, since_ns;
 	uint32_t waited_ms;
-	bool known;              /* the layer is */
+	bool known; /* the layer is */
 	struct digest diff_id;
 	char source[LIMIT_NAME]; /* the first that is asked */
 };
@@ -216,12 +216,15 @@ static void first_source(const struct layer *l, char out[LIMIT_NAME])
 
 static void copy_waiter(struct engine *en, const struct slot *s, struct waiter *w)
 {
-	const struct layer *l = s->group == SLOT_CONTENT ?
-					engine_layer_by_tar(en, s->dev, s->ino) :
-					engine_layer_by_fs(en, s->dev);
+	const struct layer *l = s->group == SLOT_CONTENT ? engine_layer_by_tar(en, s->dev, s->ino)
+							 : engine_layer_by_fs(en, s->dev);
 
-	*w = (struct waiter){.pid = s->pid, .group = s->group, .off = s->off, .count = s->count,
-			     .since_ns = s->since_ns, .known = l != NULL,
+	*w = (struct waiter){.pid = s->pid,
+			     .group = s->group,
+			     .off = s->off,
+			     .count = s->count,
+			     .since_ns = s->since_ns,
+			     .known = l != NULL,
 			     .waited_ms = atomic_load(&s->waited_ms)};
 	if (l) {
 		w->diff_id = l->diff_id;

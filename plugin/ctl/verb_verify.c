@@ -30,16 +30,16 @@
  */
 struct verify {
 	struct ctl_task *t;
-	struct layer *l;        /* a reference */
-	struct hasher *span;    /* owned; of one span */
-	struct hasher *whole;   /* owned; of the tar, while no span has been missing */
-	uint8_t *data;          /* owned; one span */
+	struct layer *l;      /* a reference */
+	struct hasher *span;  /* owned; of one span */
+	struct hasher *whole; /* owned; of the tar, while no span has been missing */
+	uint8_t *data;        /* owned; one span */
 	char what[DIGEST_TEXT + 8];
-	bool gapless;           /* every span up to here was read */
-	uint32_t at;            /* the span in hand */
-	uint64_t checked, bad;  /* bytes */
-	uint64_t lost;          /* bytes that an unclean stop had left in doubt, and that are gone */
-	uint32_t nbad;          /* spans */
+	bool gapless;          /* every span up to here was read */
+	uint32_t at;           /* the span in hand */
+	uint64_t checked, bad; /* bytes */
+	uint64_t lost;         /* bytes that an unclean stop had left in doubt, and that are gone */
+	uint32_t nbad;         /* spans */
 	bool whole_bad;
 };
 
@@ -179,9 +179,9 @@ static int check_span(struct verify *v, struct err *e)
 	v->checked += len;
 	if (!good)
 		return drop_span(v, len, e);
-	return v->gapless && hasher_update(v->whole, v->data, len) < 0 ?
-		       err_errno(e, -ENOMEM, "%s", v->what) :
-		       0;
+	return v->gapless && hasher_update(v->whole, v->data, len) < 0
+		       ? err_errno(e, -ENOMEM, "%s", v->what)
+		       : 0;
 }
 
 /* Every span is what the index says: is the whole what the manifest says? */
@@ -197,7 +197,8 @@ static int check_whole(struct verify *v, struct err *e)
 	if (!v->whole_bad)
 		return 0;
 	log_error("%s: every span is right, yet the whole has not the diff_id; it is not used any "
-		  "more", v->what);
+		  "more",
+		  v->what);
 	loop_call(v->t->en->loop, set_quarantined, v);
 	return 0;
 }

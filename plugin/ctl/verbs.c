@@ -18,9 +18,9 @@ static int gated_pull(struct ctl_task *t, struct json_gen *done, struct err *e)
 }
 
 const struct ctl_verb ctl_verbs[] = {
-	{"pull", gated_pull},	 {"attach", verb_attach}, {"detach", verb_detach},
-	{"evict", verb_evict},	 {"fill", verb_fill},	  {"verify", verb_verify},
+	{"pull", gated_pull},    {"attach", verb_attach}, {"detach", verb_detach},
+	{"evict", verb_evict},   {"fill", verb_fill},     {"verify", verb_verify},
 	{"status", verb_status}, {"images", verb_images}, {"layers", verb_layers},
-	{"pin", verb_pin},	 {"unpin", verb_unpin},	  {"rm", verb_rm},
-	{"gc", verb_gc},	 {"config", verb_config}, {NULL, NULL},
+	{"pin", verb_pin},       {"unpin", verb_unpin},   {"rm", verb_rm},
+	{"gc", verb_gc},         {"config", verb_config}, {NULL, NULL},
 };

@@ -34,7 +34,7 @@ struct parts {
 	const struct pin_layer *want;
 	uint64_t there, total; /* bytes of the ranges */
 	uint64_t changes;
-	char why[256];         /* what a source said last */
+	char why[256]; /* what a source said last */
 };
 
 static void look_at_range(struct parts *p, const struct pin_range *range)

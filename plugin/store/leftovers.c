@@ -38,8 +38,8 @@ static bool is_digest(const char *name, const char *suffix, struct digest *ret)
 }
 
 /* Entries "<digest><suffix>" of a directory; no directory holds none. */
-static int list_digests(int parent, const char *dir, const char *suffix,
-			const struct digest *scope, int out)
+static int list_digests(int parent, const char *dir, const char *suffix, const struct digest *scope,
+			int out)
 {
 	_cleanup_(closedirp) DIR *d = open_list(parent, dir);
 	int r = 0;
@@ -83,7 +83,8 @@ static int list_containers(int store, int out)
 
 		if (!store_id_valid(de->d_name))
 			continue;
-		memcpy(f.id, de->d_name, strlen(de->d_name)); /* shorter than LIMIT_ID: it is valid */
+		memcpy(f.id, de->d_name,
+		       strlen(de->d_name)); /* shorter than LIMIT_ID: it is valid */
 		r = fd_write_full(out, &f, sizeof(f));
 	}
 	return r;
