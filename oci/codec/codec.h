@@ -64,7 +64,8 @@ static inline void decoder_freep(struct decoder **d)
 /*
  * Plain bytes: > 0, 0 at the true end (the last member or frame is complete and the input is
  * exhausted), or negative errno: -ENODATA input ended inside a member, -EBADMSG not decodable
- * (garbage after the last member included). The text says at which input offset.
+ * (garbage after the last member included; zero bytes after gzip are padding). The text says at
+ * which input offset.
  */
 ssize_t decoder_read(struct decoder *d, void *buf, size_t n, struct err *e);
 

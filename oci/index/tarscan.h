@@ -15,11 +15,14 @@ struct stream;
  * - names are anchored at the root: leading "/" and "./" are dropped, ".." is refused, as are
  *   components over 255 bytes, paths of 4096 bytes or more, and NUL bytes;
  * - .wh.NAME and .wh..wh..opq become ENTRY_WHITEOUT and ENTRY_OPAQUE, other .wh..wh.* are
- *   dropped, a bare ".wh." is refused;
+ *   dropped with all that lies below them, a bare ".wh." is refused;
  * - trusted.overlay.*, user.overlay.* xattrs are dropped (law 6); other namespaces than user,
  *   system.posix_acl_*, trusted and security are dropped too: EROFS has no place for them;
  * - sparse members are refused by name: their data is not contiguous in the tar;
- * - sockets are skipped, as every image tool does.
+ * - SCHILY.acl.* are ignored, as by all image tools; ACLs in images are xattrs of system.*;
+ * - data in members that are no files (hard links in PAX archives) and types other than '0' to '7'
+ *   are refused: other tools would read a different archive;
+ * - owners must fit 32 bits, device numbers the kernel's 12 + 20.
  *
  * Everything after the end-of-archive marker belongs to the tar's bytes but is not parsed.
  */

@@ -175,7 +175,7 @@ static void raw_is_what_it_is(void **state)
 
 static void gzip_of_every_level(void **state)
 {
-	static const int levels[] = {0, 1, 6, 9};
+	static const int levels[] = {0, 1, 3, 6, 9};
 	unsigned bits = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
