@@ -18,6 +18,7 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
+#include "oci/index/tarscan.h"
 #include "plugin/engine.h"
 #include "plugin/fault/fan.h"
 #include "plugin/fill/wire.h"
@@ -225,6 +226,7 @@ static void fetcher_child(const struct birth *b, int sock, int buffer)
 	buf_init(&ca, CA_MAX);
 	read_ca_bundle(&ca);
 	mem = mmap(NULL, FETCH_BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, buffer, 0);
+	tarscan_prepare();
 	fds[0] = sock;
 	fds[1] = resolver_root(w->fd_store);
 	r = mem == MAP_FAILED ? -errno : fds[1] < 0 ? fds[1] : fixed_fds(fds, 2);
