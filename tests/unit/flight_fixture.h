@@ -35,8 +35,8 @@ struct fixture {
 
 static atomic_uint rechecks, denials, denied_with, denied_span, synced, completed, opens;
 static atomic_int open_result, write_result, sync_result, told_result;
-static atomic_bool sync_gated, write_gated;
-static sem_t sync_begun, sync_go, write_begun, write_go;
+static atomic_bool sync_gated, write_gated, whole_gated;
+static sem_t sync_begun, sync_go, write_begun, write_go, whole_begun, whole_go;
 static int blob_fd;
 
 void fault_recheck(struct engine *en, struct layer *l, uint32_t first, uint32_t last)
@@ -96,6 +96,18 @@ int __wrap_fd_pwrite_full(int fd, const void *buf, size_t len, uint64_t off)
 		sem_wait(&write_go);
 	}
 	return write_result < 0 ? write_result : __real_fd_pwrite_full(fd, buf, len, off);
+}
+
+int __real_fd_pread_full(int fd, void *buf, size_t len, uint64_t off);
+int __wrap_fd_pread_full(int fd, void *buf, size_t len, uint64_t off);
+int __wrap_fd_pread_full(int fd, void *buf, size_t len, uint64_t off)
+{
+	/* Only the check of the whole tar reads more than a span at once. */
+	if (whole_gated && len > FIXTURE_SPAN) {
+		sem_post(&whole_begun);
+		sem_wait(&whole_go);
+	}
+	return __real_fd_pread_full(fd, buf, len, off);
 }
 
 /* --- the layer --- */
@@ -165,7 +177,9 @@ static inline struct fixture *setup_codec(enum codec_kind codec)
 	rechecks = denials = denied_with = denied_span = synced = completed = opens = 0;
 	open_result = write_result = sync_result = 0;
 	told_result = 1;
-	sync_gated = write_gated = false;
+	sync_gated = write_gated = whole_gated = false;
+	sem_init(&whole_begun, 0, 0);
+	sem_init(&whole_go, 0, 0);
 	sem_init(&write_begun, 0, 0);
 	sem_init(&write_go, 0, 0);
 	sem_init(&sync_begun, 0, 0);
@@ -239,6 +253,15 @@ struct ask {
 	enum span_state state;
 	uint64_t off, len;
 };
+
+static inline int do_set(void *ctx)
+{
+	struct ask *a = ctx;
+
+	for (uint32_t i = a->first; i <= a->last; i++)
+		span_set(&a->x->layer, i, a->state);
+	return 0;
+}
 
 static inline int do_want(void *ctx)
 {

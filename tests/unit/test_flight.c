@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* link: -Wl,--wrap=fdatasync -Wl,--wrap=fd_pwrite_full */
+/* link: -Wl,--wrap=fdatasync -Wl,--wrap=fd_pwrite_full -Wl,--wrap=fd_pread_full */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -313,6 +313,28 @@ static void a_blob_that_is_gone_is_denied_at_once(void **state)
 	wait_state(x, 2, 2, SPAN_DIRTY);
 }
 
+static void a_registry_that_has_it_not_is_not_asked_for_each_span(void **state)
+{
+	struct fixture *x = *state;
+	static struct fetch_job job;
+	int a;
+
+	make_remote(x);
+	want(x, 2, 5, PRIO_DEMAND);
+	a = add_puppet(x);
+	assert_true(puppet_job(a, &job, 5000));
+	assert_int_equal(job.source.local, 0);
+	assert_string_equal(job.source.at.host, "registry.test");
+	puppet_say(a, FETCH_FAIL, &job, -ENOENT, "not found");
+	wait_for(&denials, 4);
+	assert_int_equal(denied_with, EIO);
+	assert_int_equal(count(x, 2, 5, SPAN_ABSENT), 4);
+	/* Another reader makes it ask again. */
+	want(x, 3, 3, PRIO_DEMAND);
+	assert_true(puppet_job(a, &job, 5000));
+	close(a);
+}
+
 static void background_goes_back_to_absent(void **state)
 {
 	struct fixture *x = *state;
@@ -407,6 +429,7 @@ int main(void)
 		gzip_test(a_passing_failure_is_not_seen),
 		gzip_test(a_lasting_failure_ends_at_the_deadline),
 		gzip_test(a_blob_that_is_gone_is_denied_at_once),
+		gzip_test(a_registry_that_has_it_not_is_not_asked_for_each_span),
 		gzip_test(background_goes_back_to_absent),
 		gzip_test(a_drained_layer_is_left_alone),
 		zstd_test(a_long_stream_is_cut_off_by_a_drain),

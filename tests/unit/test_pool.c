@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* link: -Wl,--wrap=fdatasync -Wl,--wrap=fd_pwrite_full */
+/* link: -Wl,--wrap=fdatasync -Wl,--wrap=fd_pwrite_full -Wl,--wrap=fd_pread_full */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* link: -Wl,--wrap=fdatasync -Wl,--wrap=fd_pwrite_full */
+/* link: -Wl,--wrap=fdatasync -Wl,--wrap=fd_pwrite_full -Wl,--wrap=fd_pread_full */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -125,15 +125,6 @@ static int hit(struct fixture *x, uint64_t off, uint64_t len)
 	return loop_call(x->en.loop, do_hit, &a);
 }
 
-static int do_park(void *ctx)
-{
-	struct ask *a = ctx;
-
-	for (uint32_t i = a->first; i <= a->last; i++)
-		span_set(&a->x->layer, i, SPAN_PARKED);
-	return 0;
-}
-
 static int do_unpark(void *ctx)
 {
 	struct ask *a = ctx;
@@ -146,18 +137,18 @@ static int do_unpark(void *ctx)
 static void a_sync_reaches_parked_spans(void **state)
 {
 	struct fixture *x = *state;
-	struct ask a = {.x = x, .first = 1, .last = 2};
+	struct ask a = {.x = x, .first = 1, .last = 2, .state = SPAN_PARKED};
 
 	add_fetcher(x);
 	sync_gated = true;
 	want(x, 1, 2, PRIO_DEMAND);
 	wait_state(x, 1, 2, SPAN_DIRTY);
-	loop_call(x->en.loop, do_park, &a);
+	loop_call(x->en.loop, do_set, &a);
 	sem_wait(&sync_begun);
 	want(x, 3, 3, PRIO_DEMAND);
 	wait_state(x, 3, 3, SPAN_DIRTY);
 	a.first = a.last = 3;
-	loop_call(x->en.loop, do_park, &a);
+	loop_call(x->en.loop, do_set, &a);
 	sem_post(&sync_go);
 	wait_for(&synced, 1);
 	a.first = 1;
@@ -167,7 +158,7 @@ static void a_sync_reaches_parked_spans(void **state)
 	assert_true(hit(x, 3 * FIXTURE_SPAN, FIXTURE_SPAN));
 	/* Parked again, it is lost with the others. */
 	a.first = 3;
-	loop_call(x->en.loop, do_park, &a);
+	loop_call(x->en.loop, do_set, &a);
 	sem_wait(&sync_begun);
 	sync_result = -EIO;
 	sync_gated = false;
@@ -243,24 +234,35 @@ static void lost_pages_make_the_span_absent(void **state)
 
 /* --- after an unclean stop --- */
 
-static int do_unproven(void *ctx)
+static void a_check_of_the_whole_that_was_disturbed_says_nothing(void **state)
 {
-	struct ask *a = ctx;
+	struct fixture *x = *state;
+	struct ask a = {.x = x, .first = 2, .last = 2, .state = SPAN_ABSENT};
 
-	for (uint32_t i = a->first; i <= a->last; i++)
-		span_set(&a->x->layer, i, SPAN_UNPROVEN);
-	return 0;
+	add_fetcher(x);
+	whole_gated = true;
+	want(x, 0, last_span(x), PRIO_FILL);
+	sem_wait(&whole_begun);
+	/* As if it were evicted. */
+	spoil(x, 2 * FIXTURE_SPAN);
+	loop_call(x->en.loop, do_set, &a);
+	whole_gated = false;
+	sem_post(&whole_go);
+	want(x, 2, 2, PRIO_FILL);
+	wait_for(&completed, 1);
+	assert_false(x->layer.quarantined);
+	tar_is_right(x, 0, last_span(x));
 }
 
 static void unproven_spans_are_checked_on_first_touch(void **state)
 {
 	struct fixture *x = *state;
-	struct ask a = {.x = x, .first = 0, .last = last_span(x)};
+	struct ask a = {.x = x, .first = 0, .last = last_span(x), .state = SPAN_UNPROVEN};
 
 	assert_int_equal(
 		__real_fd_pwrite_full(x->layer.fd_fill, x->blob.tar.data, x->blob.tar.len, 0), 0);
 	spoil(x, 5 * FIXTURE_SPAN + 4096);
-	loop_call(x->en.loop, do_unproven, &a);
+	loop_call(x->en.loop, do_set, &a);
 	want(x, 0, 4, PRIO_DEMAND);
 	wait_state(x, 0, 4, SPAN_DIRTY);
 	/* There is no fetcher yet: nothing was fetched. */
@@ -284,6 +286,7 @@ int main(void)
 		gzip_test(a_sync_reaches_parked_spans),
 		gzip_test(who_waits_for_a_sync_gets_one_of_his_own),
 		gzip_test(lost_pages_make_the_span_absent),
+		gzip_test(a_check_of_the_whole_that_was_disturbed_says_nothing),
 		gzip_test(unproven_spans_are_checked_on_first_touch),
 	};
 
