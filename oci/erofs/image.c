@@ -3,6 +3,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,27 +24,40 @@
 /* The one device of the image: the first device= of the mount. */
 #define TAR_DEVICE 1
 
-static void put_super(struct out *o, const struct index *ix, const struct erofs_tree *t,
-		      const struct erofs_layout *l)
+/* What there is to write, made before the first byte of it. */
+struct image {
+	const struct index *ix;  /* borrowed */
+	bool alone;              /* without a device: there is no tar */
+	struct erofs_tree *tree; /* owned */
+	struct erofs_layout layout;
+	struct extent *extents; /* owned */
+	size_t nextents;
+};
+
+static void put_super(struct out *o, const struct image *im)
 {
+	const struct index *ix = im->ix;
 	struct erofs_super sb = {
 		.magic = htole32(EROFS_MAGIC),
 		.feature_compat = htole32(EROFS_COMPAT_SB_CHKSUM | EROFS_COMPAT_MTIME),
 		.blkszbits = EROFS_BLOCK_BITS,
-		.root_nid = htole16((uint16_t)t->nodes[0]->nid),
-		.inos = htole64(t->n),
-		.blocks = htole32(l->blocks),
+		.root_nid = htole16((uint16_t)im->tree->nodes[0]->nid),
+		.inos = htole64(im->tree->n),
+		.blocks = htole32(im->layout.blocks),
 		.volume_name = "tarn",
-		.feature_incompat =
-			htole32(EROFS_INCOMPAT_CHUNKED_FILE | EROFS_INCOMPAT_DEVICE_TABLE),
-		.extra_devices = htole16(1),
-		.devt_slotoff = htole16((EROFS_SUPER_OFFSET + sizeof(sb)) / EROFS_DEVICE_UNIT),
 	};
 	/* Only statfs(2) looks at this number. */
 	struct erofs_device dev = {
 		.blocks = htole32((uint32_t)((ix->tar_size + EROFS_BLOCK - 1) / EROFS_BLOCK)),
 	};
 
+	/* The kernel wants as many device= options as there are devices here. */
+	if (!im->alone) {
+		sb.feature_incompat =
+			htole32(EROFS_INCOMPAT_CHUNKED_FILE | EROFS_INCOMPAT_DEVICE_TABLE);
+		sb.extra_devices = htole16(1);
+		sb.devt_slotoff = htole16((EROFS_SUPER_OFFSET + sizeof(sb)) / EROFS_DEVICE_UNIT);
+	}
 	/* Which layer it is, for people with a mounted image and no other clue. */
 	memcpy(sb.uuid, ix->diff_id.sum, sizeof(sb.uuid));
 	out_zeros_to(o, EROFS_SUPER_OFFSET);
@@ -212,22 +226,13 @@ static int write_checksum(const struct out *o, int fd)
 
 static_assert(EROFS_SUPER_OFFSET + EROFS_BLOCK <= OUT_HEAD, "the head has what is summed");
 
-/* What there is to write, made before the first byte of it. */
-struct image {
-	const struct index *ix;  /* borrowed */
-	struct erofs_tree *tree; /* owned */
-	struct erofs_layout layout;
-	struct extent *extents; /* owned */
-	size_t nextents;
-};
-
 static int image_put(struct out *o, const struct image *im)
 {
 	const struct erofs_layout *l = &im->layout;
 	const struct erofs_tree *t = im->tree;
 	int r;
 
-	put_super(o, im->ix, t, l);
+	put_super(o, im);
 	for (size_t i = 0; i < t->n; i++)
 		put_inode(o, t->nodes[i], &l->slots[i], l);
 	for (size_t i = 0; i < t->n; i++)
@@ -252,25 +257,6 @@ static int image_write(const struct image *im, int fd)
 	return r;
 }
 
-static int read_toc(const struct index *ix, struct erofs_tree *t, struct err *e)
-{
-	_cleanup_(toc_reader_freep) struct toc_reader *toc = NULL;
-	struct entry en;
-	int r;
-
-	if (ix->nentries > LIMIT_ENTRIES)
-		return err_set(e, -EFBIG, "%s: more than %u entries", t->what, LIMIT_ENTRIES);
-	r = toc_reader_new(ix->toc, ix->toc_len, ix->nentries, ix->tar_size, &toc);
-	if (r < 0)
-		return err_errno(e, r, "%s: cannot read the table of contents", t->what);
-	while ((r = toc_next(toc, &en, e)) > 0) {
-		r = erofs_tree_add(t, &en, e);
-		if (r < 0)
-			return r;
-	}
-	return r < 0 ? err_wrap(e, r, "%s", t->what) : 0;
-}
-
 static int image_make(struct image *im, const char *what, struct err *e)
 {
 	int r;
@@ -278,12 +264,7 @@ static int image_make(struct image *im, const char *what, struct err *e)
 	/* 2^32 block numbers, of which the last means "hole". */
 	if (im->ix->tar_size > LIMIT_TAR_SIZE - EROFS_BLOCK)
 		return err_set(e, -EFBIG, "%s: a layer of 2 TiB or more", what);
-	r = erofs_tree_new(what, im->ix->tar_size, &im->tree);
-	if (r < 0)
-		return err_errno(e, r, "%s: cannot build the tree", what);
-	r = read_toc(im->ix, im->tree, e);
-	if (r == 0)
-		r = erofs_tree_finish(im->tree, e);
+	r = erofs_tree_of_index(im->ix, what, &im->tree, e);
 	if (r == 0)
 		r = erofs_layout_make(im->tree, &im->layout, e);
 	if (r == 0)
@@ -291,19 +272,34 @@ static int image_make(struct image *im, const char *what, struct err *e)
 	return r;
 }
 
-int erofs_image_write(const struct index *ix, const char *what, int fd, struct err *e)
+static int make_and_write(struct image *im, const char *what, int fd, struct err *e)
 {
-	struct image im = {.ix = ix};
 	int r;
 
-	r = image_make(&im, what, e);
+	r = image_make(im, what, e);
 	if (r == 0) {
-		r = image_write(&im, fd);
+		r = image_write(im, fd);
 		if (r < 0)
 			err_errno(e, r, "%s: cannot write the image", what);
 	}
-	free(im.extents);
-	erofs_layout_done(&im.layout);
-	erofs_tree_free(im.tree);
+	free(im->extents);
+	erofs_layout_done(&im->layout);
+	erofs_tree_free(im->tree);
 	return r;
+}
+
+int erofs_image_write(const struct index *ix, const char *what, int fd, struct err *e)
+{
+	struct image im = {.ix = ix};
+
+	return make_and_write(&im, what, fd, e);
+}
+
+int erofs_image_write_alone(const struct index *ix, const char *what, int fd, struct err *e)
+{
+	struct image im = {.ix = ix, .alone = true};
+
+	if (ix->tar_size)
+		return err_set(e, -EINVAL, "%s: an image without a tar, but with data", what);
+	return make_and_write(&im, what, fd, e);
 }

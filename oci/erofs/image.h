@@ -27,6 +27,12 @@ struct err;
  */
 int erofs_image_write(const struct index *ix, const char *what, int fd, struct err *e);
 
+/*
+ * The same without a device, to be mounted alone: for an index of nothing that has data. Its
+ * tar_size is 0 (else -EINVAL), its diff_id anything that says what the image is of.
+ */
+int erofs_image_write_alone(const struct index *ix, const char *what, int fd, struct err *e);
+
 /* A regular file's data in the plain tar. On disk as three little-endian 64-bit words. */
 struct extent {
 	uint64_t tar_off; /* bytes */

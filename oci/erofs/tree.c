@@ -288,8 +288,10 @@ static int add_node(struct erofs_tree *t, const struct entry *en, struct name *n
 		r = node_fill(t, en, node, e);
 	if (r < 0)
 		return r;
-	if (en->type == ENTRY_DIR)
+	if (en->type == ENTRY_DIR) {
 		node->dir.self = name;
+		node->entry = t->nentries;
+	}
 	name->node = node;
 	return 0;
 }
@@ -329,6 +331,7 @@ int erofs_tree_add(struct erofs_tree *t, const struct entry *en, struct err *e)
 	struct name *name;
 	int r;
 
+	t->nentries++;
 	if (en->type == ENTRY_HARDLINK && en->path[0])
 		return add_link(t, en, e);
 	if (en->path[0] == '\0' && en->type != ENTRY_DIR && en->type != ENTRY_OPAQUE)
@@ -337,7 +340,7 @@ int erofs_tree_add(struct erofs_tree *t, const struct entry *en, struct err *e)
 	if (r < 0)
 		return r;
 	if (en->type == ENTRY_WHITEOUT) {
-		name->hides = true;
+		name->hides = name->gone = true;
 		return 0;
 	}
 	if (en->type == ENTRY_OPAQUE)

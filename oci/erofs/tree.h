@@ -12,6 +12,7 @@
 
 struct entry;
 struct err;
+struct index;
 
 /*
  * The tree that a layer's entries mean, in memory. This is the only place that decides what
@@ -42,6 +43,7 @@ struct name {
 	uint32_t hash;
 	uint8_t len;
 	bool hides;  /* whiteout or opaque marker: the lower layers do not show here */
+	bool gone;   /* whiteout: they do not even lend a directory here their attributes */
 	char text[]; /* @len bytes and a NUL */
 };
 
@@ -74,7 +76,8 @@ struct node {
 	};
 	const uint8_t *xattrs; /* borrowed from the arena; entries as xattr_encode() makes them */
 	uint32_t xattrs_len;
-	uint64_t nid; /* set by erofs_layout_make(); until then 0 */
+	uint32_t entry; /* directories: which entry describes it, from 1; 0: nobody named it */
+	uint64_t nid;   /* set by erofs_layout_make(); until then 0 */
 };
 
 struct erofs_tree {
@@ -84,6 +87,7 @@ struct erofs_tree {
 	struct names names;
 	struct name *root; /* borrowed from the arena */
 	size_t nnodes;     /* made so far, the unreachable ones too */
+	uint32_t nentries; /* added so far */
 	/* After erofs_tree_finish(): every reachable node once, directories before what is in them.
 	 */
 	struct node **nodes; /* owned; the root is the first */
@@ -106,6 +110,13 @@ int erofs_tree_add(struct erofs_tree *t, const struct entry *en, struct err *e);
 int erofs_tree_finish(struct erofs_tree *t, struct err *e);
 
 /*
+ * The finished tree of a layer's index, whose entries are checked on the way. -EBADMSG for those
+ * that do not come to a tree. @what as above.
+ */
+int erofs_tree_of_index(const struct index *ix, const char *what, struct erofs_tree **ret,
+			struct err *e);
+
+/*
  * The path of a name that is in its directory's list, as entries have it, written into the end of
  * @out, and cut at its front when it is longer. Returns where it starts.
  */
@@ -120,6 +131,12 @@ struct name *erofs_tree_name_new(struct erofs_tree *t, struct node *dir, const c
 static inline bool node_is_dir(const struct node *node)
 {
 	return node && S_ISDIR(node->mode);
+}
+
+/* "." and "..", which erofs_tree_finish() puts in; no entry has such a name. */
+static inline bool name_is_dot(const struct name *name)
+{
+	return name->text[0] == '.' && (name->len == 1 || (name->len == 2 && name->text[1] == '.'));
 }
 
 static inline void erofs_tree_freep(struct erofs_tree **t)

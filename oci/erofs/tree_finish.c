@@ -59,12 +59,6 @@ static int whiteout_make(struct erofs_tree *t, struct name *name)
 	return 0;
 }
 
-/* component() lets no other name of this kind in. */
-static bool is_dot(const struct name *name)
-{
-	return name->text[0] == '.' && (name->len == 1 || (name->len == 2 && name->text[1] == '.'));
-}
-
 /* Counts the links of what is in @dir, and puts what was not met before at the end of the line. */
 static int visit_names(struct erofs_tree *t, struct node *dir)
 {
@@ -72,7 +66,7 @@ static int visit_names(struct erofs_tree *t, struct node *dir)
 	for (size_t i = 0; i < dir->dir.n; i++) {
 		struct name *name = dir->dir.sorted[i];
 
-		if (is_dot(name))
+		if (name_is_dot(name))
 			continue;
 		if (!name->node && whiteout_make(t, name) < 0)
 			return -ENOMEM;
