@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "plugin/cli/show.h"
@@ -123,26 +124,39 @@ int cli_getopt(const struct cli *cli, int argc, char **argv)
 
 /* --- messages --- */
 
+/* In one write, without what could steer a terminal. */
+static void say(const char *text)
+{
+	_cleanup_buf_ struct buf b = {0};
+	const char *line;
+
+	buf_init(&b, 4 * ERR_TEXT_MAX);
+	show_clean(&b, text);
+	line = buf_cstr(&b);
+	fprintf(stderr, "tarn: %s\n", line ? line : "out of memory");
+}
+
 int cli_usage(const struct cli *cli, const char *fmt, ...)
 {
 	const char *name = cli->verb ? cli->verb->name : NULL;
-	char text[ERR_TEXT_MAX];
+	char text[ERR_TEXT_MAX], line[ERR_TEXT_MAX + 128];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	if (name)
-		fprintf(stderr, "tarn: %s: %s; see tarn %s --help\n", name, text, name);
+		snprintf(line, sizeof(line), "%s: %s; see tarn %s --help", name, text, name);
 	else
-		fprintf(stderr, "tarn: %s; see tarn --help\n", text);
+		snprintf(line, sizeof(line), "%s; see tarn --help", text);
+	say(line);
 	return 2;
 }
 
 int cli_fail(const struct cli *cli, const struct err *e)
 {
 	show_flush();
-	fprintf(stderr, "tarn: %s\n", e->text[0] ? e->text : err_words(e->code));
+	say(e->text[0] ? e->text : err_words(e->code));
 	return ctl_exit_code(e);
 }
 

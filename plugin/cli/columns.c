@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "oci/base/buf.h"
-#include "oci/base/utf8.h"
 #include "plugin/cli/show.h"
 
 #define COLUMNS_MAX 12
@@ -27,26 +26,6 @@ static size_t width_of(const char *s)
 	return n;
 }
 
-/* Names come from images and processes: nothing in them may steer the terminal. */
-static void put_clean(struct buf *b, const char *s)
-{
-	const uint8_t *p = (const uint8_t *)s;
-	size_t left = strlen(s);
-
-	while (left > 0) {
-		size_t n = utf8_len(p, left);
-		/* U+0080 to U+009F are control characters too. */
-		bool bad = n == 0 || *p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0);
-
-		if (n == 0)
-			n = 1;
-		buf_put(b, bad ? (const uint8_t *)"?" : p, bad ? 1 : n);
-		p += n;
-		left -= n;
-	}
-	buf_put_u8(b, 0);
-}
-
 void table_cell(struct table *t, const char *text)
 {
 	size_t start, column, width;
@@ -54,7 +33,8 @@ void table_cell(struct table *t, const char *text)
 	if (!t)
 		return;
 	start = t->text.len;
-	put_clean(&t->text, text);
+	show_clean(&t->text, text);
+	buf_put_u8(&t->text, 0);
 	if (t->text.failed)
 		return;
 	column = t->ncells++ % t->ncolumns;

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "plugin/cli/ask.h"
 #include "plugin/cli/cli.h"
 #include "plugin/cli/show.h"
+#include "plugin/cli/tool.h"
 
 /*
  * Where runtimes and engines keep what they know of a container, stopped ones too; %s is its id.
@@ -32,6 +32,15 @@ static const char *const places[] = {
 	"/run/containers/storage/overlay-containers/%s",
 };
 
+/* podman's storage may be elsewhere: it is asked, and only a clear no is one. */
+static bool podman_has(const char *id)
+{
+	const char *const argv[] = {"podman", "container", "exists", id, NULL};
+	int r = tool_run(argv, NULL);
+
+	return r != 1 && r != -ENOENT;
+}
+
 static bool exists(const char *id)
 {
 	char path[LIMIT_PATH];
@@ -43,7 +52,7 @@ static bool exists(const char *id)
 		if (access(path, F_OK) == 0 || errno != ENOENT)
 			return true;
 	}
-	return false;
+	return podman_has(id);
 }
 
 static int look(const struct cli *cli, struct answer *ret, struct err *e)

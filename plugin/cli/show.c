@@ -6,6 +6,7 @@
 
 #include "oci/base/buf.h"
 #include "oci/base/json.h"
+#include "oci/base/utf8.h"
 
 const char *show_size(uint64_t bytes, char out[SHOW_MAX])
 {
@@ -62,4 +63,22 @@ uint64_t show_int(const struct json *v, const char *key)
 
 	json_get_int(v, key, &n);
 	return n < 0 ? 0 : (uint64_t)n;
+}
+
+void show_clean(struct buf *b, const char *s)
+{
+	const uint8_t *p = (const uint8_t *)s;
+	size_t left = strlen(s);
+
+	while (left > 0) {
+		size_t n = utf8_len(p, left);
+		/* U+0080 to U+009F are control characters too. */
+		bool bad = n == 0 || *p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0);
+
+		if (n == 0)
+			n = 1;
+		buf_put(b, bad ? (const uint8_t *)"?" : p, bad ? 1 : n);
+		p += n;
+		left -= n;
+	}
 }

@@ -25,9 +25,15 @@ const char *show_str(const struct json *v, const char *key);
 uint64_t show_int(const struct json *v, const char *key);
 
 /*
+ * Appends @text with '?' for control characters and for what is not UTF-8: names and reasons come
+ * from images, processes and registries, and nothing in them may steer the terminal.
+ */
+void show_clean(struct buf *b, const char *text);
+
+/*
  * A table that is printed when it is complete, its columns as wide as they need to be. @head
  * names the columns, separated by '|'; a name that begins with '>' makes its column right
- * aligned. Cells come one after another, row by row. Control characters are shown as '?'.
+ * aligned. Cells come one after another, row by row. Cells are cleaned.
  */
 struct table;
 struct table *table_new(const char *head); /* NULL when out of memory; the rest take it */

@@ -131,16 +131,25 @@ static void print_waiting(const struct json *rows)
 	table_print(t);
 }
 
-static void print_status(const struct answer *a, bool waiting)
+/* An empty line before a table that will have rows. */
+static void part(const struct json *rows, const char *member)
+{
+	for (size_t i = 0; i < json_count(rows); i++) {
+		if (json_get(json_at(rows, i), member)) {
+			putchar('\n');
+			return;
+		}
+	}
+}
+
+static void print_status(const struct answer *a)
 {
 	print_daemon(json_get(answer_done(a), "daemon"));
-	putchar('\n');
+	part(a->rows, "layer");
 	print_layers(a->rows, "layer");
-	putchar('\n');
+	part(a->rows, "container");
 	print_containers(a->rows);
-	if (!waiting)
-		return;
-	putchar('\n');
+	part(a->rows, "waiting");
 	print_waiting(a->rows);
 }
 
@@ -164,6 +173,6 @@ int cmd_status(int argc, char **argv, const struct cli *cli)
 	if (cli->json)
 		return print_status_json(cli, &a, waiting);
 	if (!cli->quiet)
-		print_status(&a, waiting);
+		print_status(&a);
 	return 0;
 }

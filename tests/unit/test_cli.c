@@ -332,6 +332,12 @@ static void failures_print_one_line(void **state)
 	output_end(&err);
 	assert_int_equal(r, 3);
 	assert_string_equal(err.text, "tarn: no such feature\n");
+	err_set(&e, -EIO, "the registry says \033[2J\n\"no\"");
+	output_begin(&err, STDERR_FILENO);
+	r = cli_fail(&cli, &e);
+	output_end(&err);
+	assert_int_equal(r, 1);
+	assert_string_equal(err.text, "tarn: the registry says ?[2J \"no\"\n");
 }
 
 /* --- what people see --- */
