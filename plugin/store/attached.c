@@ -12,6 +12,7 @@
 #include "plugin/engine.h"
 #include "plugin/loop.h"
 #include "plugin/store/load.h"
+#include "plugin/store/parents.h"
 #include "plugin/store/record.h"
 
 /* A container's mounts go a moment after its last process: 5 s at most are waited for. */
@@ -117,7 +118,7 @@ static void fill_request(const struct record *rec, const struct attach_want *wan
 	rq->rw = want->rw;
 }
 
-int attached_new(struct engine *en, const struct record *rec, const struct attach_want *want,
+int attached_new(struct engine *en, struct record *rec, const struct attach_want *want,
 		 int *ret_mount_fd, struct err *e)
 {
 	_cleanup_free_ struct making *m = calloc(1, sizeof(*m));
@@ -127,7 +128,9 @@ int attached_new(struct engine *en, const struct record *rec, const struct attac
 		return err_errno(e, -ENOMEM, "%s", want->id);
 	m->en = en;
 	fill_request(rec, want, &m->req);
-	r = mount_all(m, rec, e);
+	r = parents_ensure(en, rec, e);
+	if (r == 0)
+		r = mount_all(m, rec, e);
 	if (r == 0)
 		r = ask_attach(m, ret_mount_fd, e);
 	umount_all(m);

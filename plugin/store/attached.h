@@ -31,9 +31,9 @@ bool attached_id_valid(const char *id);
 
 /*
  * Mounts the layers of @rec, lowest first, and makes the overlay: a detached mount that is the
- * caller's. When it fails, the layers go again.
+ * caller's. When it fails, the layers go again. @rec->parents is set anew if need be.
  */
-int attached_new(struct engine *en, const struct record *rec, const struct attach_want *want,
+int attached_new(struct engine *en, struct record *rec, const struct attach_want *want,
 		 int *ret_mount_fd, struct err *e);
 
 /*

@@ -247,11 +247,14 @@ static int remove_all(struct engine *en, const struct records *rs, const struct 
 	struct keep_file f = file_of(KEEP_RECORD, &rec->manifest);
 	struct keep_file fm = file_of(KEEP_BLOB, &rec->manifest);
 	struct keep_file fc = file_of(KEEP_BLOB, &rec->config.digest);
+	struct keep_file fp = file_of(KEEP_PARENTS, &rec->manifest);
 	int r;
 
 	r = file_drop(en, &f, e);
 	if (r == 0)
 		r = write_index_json(en, rs, e);
+	if (r == 0)
+		r = file_drop(en, &fp, e);
 	if (r == 0)
 		r = file_drop(en, &fm, e);
 	if (r == 0 && !config_used(rs, &rec->config.digest))

@@ -24,6 +24,7 @@ static const char *words(const struct keep_file *f)
 		[KEEP_BLOB] = "blob",
 		[KEEP_INDEX_JSON] = "index.json",
 		[KEEP_PINS] = "pins.json",
+		[KEEP_PARENTS] = "parents image",
 	};
 
 	return f->kind < KEEP_KINDS && names[f->kind] ? names[f->kind] : "file";

@@ -16,6 +16,7 @@
 #include "plugin/store/ingest.h"
 #include "plugin/store/kept.h"
 #include "plugin/store/load.h"
+#include "plugin/store/parents.h"
 #include "plugin/store/resolve.h"
 #include "plugin/store/sources.h"
 #include "plugin/store/whole.h"
@@ -198,6 +199,8 @@ static int run(struct pull *p, struct err *e)
 		r = begin_record(p, e);
 	for (uint32_t i = 0; r == 0 && i < p->rs->manifest.nlayers; i++)
 		r = pull_layer(p, i, e);
+	if (r == 0)
+		r = parents_make(p->en, p->rec, e);
 	if (r == 0)
 		r = save(p, e);
 	if (r == 0 && p->rq->keep == PULL_ALL)

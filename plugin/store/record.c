@@ -77,6 +77,7 @@ int record_encode(const struct record *r, struct buf *out)
 	put_digest(g, "manifest", &r->manifest);
 	json_put_int(g, "manifest_size", (int64_t)r->manifest_size);
 	json_put_bool(g, "docker", r->docker);
+	json_put_bool(g, "parents", r->parents);
 	put_descriptor(g, "config", &r->config);
 	json_open_array(g, "layers");
 	for (uint32_t i = 0; i < r->nlayers; i++)
@@ -157,6 +158,7 @@ static int fill_record(const struct json *doc, struct record *r)
 	if (!json_get_int(doc, "version", &version) || version != RECORD_VERSION)
 		return -EBADMSG;
 	r->docker = json_bool(json_get(doc, "docker"), false);
+	r->parents = json_bool(json_get(doc, "parents"), false);
 	if (get_digest(doc, "manifest", &r->manifest) < 0 ||
 	    get_size(doc, "manifest_size", &r->manifest_size) < 0 ||
 	    get_descriptor(json_get(doc, "config"), &r->config) < 0 ||

@@ -27,7 +27,8 @@ struct record_layer {
 struct record {
 	struct digest manifest;
 	uint64_t manifest_size;
-	bool docker; /* the manifest calls itself by Docker's media type */
+	bool docker;  /* the manifest calls itself by Docker's media type */
+	bool parents; /* it needs a parents image (store/parents.h) */
 	struct descriptor config;
 	struct strv names;   /* owned; none: known by its digest alone */
 	struct strv sources; /* owned; what was pulled, newest last; never a secret */

@@ -31,7 +31,8 @@
 struct fake_mount {
 	struct digest diff_id;
 	int fill, image; /* owned */
-	bool used, marked, busy;
+	bool used, marked;
+	_Atomic bool busy;
 	uint32_t exec_flags;
 };
 
@@ -42,11 +43,21 @@ static struct {
 	/* The next request of this kind for this kind of file fails; then it is forgotten. */
 	uint32_t fail_op, fail_kind;
 	int fail_code;
-	unsigned creates[KEEP_KINDS], publishes[KEEP_KINDS], mounts, umounts;
+	_Atomic unsigned creates[KEEP_KINDS], publishes[KEEP_KINDS], mounts, umounts;
 	int (*fetcher)(int fds[2], int32_t *ret_pid);
 	void (*fetcher_gone)(int32_t pid);
 	pthread_mutex_t lock; /* the loop: one at a time */
 } fake;
+
+/* A look at what the loop owns, while other threads may be at work. */
+#define LOOP(expr)                                                                                 \
+	({                                                                                         \
+		__typeof__(expr) _v;                                                               \
+		pthread_mutex_lock(&fake.lock);                                                    \
+		_v = (expr);                                                                       \
+		pthread_mutex_unlock(&fake.lock);                                                  \
+		_v;                                                                                \
+	})
 
 static struct slots fake_slots;
 static struct engine engine;

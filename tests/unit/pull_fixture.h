@@ -139,6 +139,34 @@ static int pull_with(enum pull_keep keep, const char *name, const struct watch *
 	return pull_image(&engine, &rq, w, ret, e);
 }
 
+/* A plain layer that says nothing but these; names that end in '/' are directories of @mode. */
+static void put_names(struct blob *b, const char *const *names, unsigned mode)
+{
+	buf_init(&b->tar, 1u << 20);
+	buf_init(&b->bytes, 1u << 20);
+	for (; *names; names++) {
+		bool dir = (*names)[strlen(*names) - 1] == '/';
+		unsigned sum = 0;
+		char *h;
+
+		put_header(&b->tar, *names, 0);
+		h = (char *)b->tar.data + b->tar.len - 512;
+		snprintf(h + 100, 8, "%07o", dir ? mode : 0644u);
+		h[156] = dir ? '5' : '0';
+		memset(h + 148, ' ', 8);
+		for (int i = 0; i < 512; i++)
+			sum += (unsigned char)h[i];
+		snprintf(h + 148, 8, "%06o", sum);
+	}
+	buf_put_zeros(&b->tar, 1024);
+	buf_put(&b->bytes, b->tar.data, b->tar.len);
+	assert_int_equal(b->tar.failed | b->bytes.failed, 0);
+	assert_int_equal(digest_of(b->tar.data, b->tar.len, &b->diff_id), 0);
+	b->digest = b->diff_id;
+	b->fd = -1;
+	put_blob(&b->digest, b->bytes.data, b->bytes.len);
+}
+
 /* Pulls and forgets what came of it. */
 static void pull_ok(enum pull_keep keep)
 {

@@ -289,9 +289,9 @@ static bool umounted(unsigned n)
 
 static bool list_empty(void)
 {
-	for (int i = 0; i < 50 && engine.layers; i++)
+	for (int i = 0; i < 50 && LOOP(engine.layers); i++)
 		usleep(10000);
-	return !engine.layers;
+	return !LOOP(engine.layers);
 }
 
 static void what_is_busy_goes_later(void **state)
@@ -303,9 +303,9 @@ static void what_is_busy_goes_later(void **state)
 	fake_mount_find(&blob.diff_id)->busy = true;
 	layer_umount(&engine, l);
 	assert_int_equal(fake.umounts, 0);
-	assert_ptr_equal(engine.layers, l);
-	assert_true(l->unmounting);
-	fake_mount_find(&blob.diff_id)->busy = false;
+	assert_ptr_equal(LOOP(engine.layers), l);
+	assert_true(LOOP(l->unmounting));
+	LOOP(fake_mount_find(&blob.diff_id))->busy = false;
 	assert_true(umounted(1));
 	assert_true(list_empty());
 }
@@ -319,10 +319,10 @@ static void what_is_busy_is_used_again(void **state)
 	fake_mount_find(&blob.diff_id)->busy = true;
 	layer_umount(&engine, l);
 	assert_ptr_equal(mounted(), l);
-	assert_int_equal(l->refs, 1);
-	assert_false(l->unmounting);
+	assert_int_equal(LOOP(l->refs), 1);
+	assert_false(LOOP(l->unmounting));
 	assert_int_equal(fake.mounts, 1);
-	fake_mount_find(&blob.diff_id)->busy = false;
+	LOOP(fake_mount_find(&blob.diff_id))->busy = false;
 	layer_umount(&engine, l);
 	assert_int_equal(fake.umounts, 1);
 	assert_true(list_empty());

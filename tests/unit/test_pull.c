@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "plugin/store/parents.h"
 #include "tests/unit/pull_fixture.h"
 
 #define SIZE (3u << 20) /* some spans */
@@ -213,6 +214,51 @@ static void names_move(void **state)
 	records_free(&rs);
 	assert_int_equal(image_remove(&engine, "mine", &gone, NULL), -ENOENT);
 	blob_free(&a);
+	blob_free(&b);
+}
+
+/* An upper layer has tmp/x and does not say what tmp/ is like; the lower one does. */
+static void implied_directories(void **state)
+{
+	static const char *const low[] = {"tmp/", NULL}, *const high[] = {"tmp/x", NULL};
+	static const enum codec_kind codec[] = {CODEC_RAW, CODEC_RAW};
+	_cleanup_(record_freep) struct record *rec = NULL;
+	struct keep_file f = {.kind = KEEP_PARENTS};
+	struct blob b[2];
+
+	put_names(&b[0], low, 01777);
+	put_names(&b[1], high, 0);
+	f.key = put_image(b, codec, 2);
+	assert_int_equal(pull_with(PULL_NONE, NULL, NULL, &rec, NULL), 0);
+	assert_true(rec->parents);
+	assert_true(file_exists(&engine, &f));
+	/* It is made again when it is gone, or no longer what it should be. */
+	assert_int_equal(file_write(&engine, &f, "old", 3, NULL), 0);
+	assert_int_equal(parents_ensure(&engine, rec, NULL), 0);
+	assert_int_equal(file_drop(&engine, &f, NULL), 0);
+	assert_int_equal(parents_ensure(&engine, rec, NULL), 0);
+	assert_int_equal(fake.publishes[KEEP_PARENTS], 4);
+	assert_int_equal(parents_ensure(&engine, rec, NULL), 0);
+	assert_int_equal(fake.publishes[KEEP_PARENTS], 4);
+	assert_int_equal(image_remove(&engine, "layout:x", NULL, NULL), 0);
+	assert_false(file_exists(&engine, &f));
+	blob_free(&b[0]);
+	blob_free(&b[1]);
+}
+
+static void no_parents_are_needed(void **state)
+{
+	static const enum codec_kind codec[] = {CODEC_GZIP};
+	_cleanup_(record_freep) struct record *rec = NULL;
+	struct blob b;
+
+	put_layer(&b, CODEC_GZIP, SIZE);
+	put_image(&b, codec, 1);
+	assert_int_equal(pull_with(PULL_NONE, NULL, NULL, &rec, NULL), 0);
+	assert_false(rec->parents);
+	assert_int_equal(fake.creates[KEEP_PARENTS], 0);
+	assert_int_equal(parents_ensure(&engine, rec, NULL), 0);
+	assert_int_equal(fake.creates[KEEP_PARENTS], 0);
 	blob_free(&b);
 }
 
@@ -439,6 +485,8 @@ int main(void)
 		in_store(another_blob_of_a_layer_is_another_map),
 		in_store(all_brings_what_was_left_out),
 		in_store(names_move),
+		in_store(implied_directories),
+		in_store(no_parents_are_needed),
 		in_store(a_tar_that_is_not_the_diff_id),
 		in_store(a_blob_that_was_changed),
 		in_store(a_gzip_that_was_cut),

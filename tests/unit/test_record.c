@@ -66,6 +66,7 @@ static void assert_same(const struct record *a, const struct record *b)
 	assert_true(digest_equal(&a->manifest, &b->manifest));
 	assert_int_equal(a->manifest_size, b->manifest_size);
 	assert_int_equal(a->docker, b->docker);
+	assert_int_equal(a->parents, b->parents);
 	assert_int_equal(a->config.size, b->config.size);
 	assert_int_equal(a->nlayers, b->nlayers);
 	assert_int_equal(a->names.n, b->names.n);
@@ -93,7 +94,7 @@ static void what_is_written_is_read(void **state)
 	_cleanup_buf_ struct buf b;
 
 	buf_init(&b, LIMIT_RECORD);
-	r->docker = true;
+	r->docker = r->parents = true;
 	assert_int_equal(record_add_name(r, "a second name"), 0);
 	assert_int_equal(record_encode(r, &b), 0);
 	assert_int_equal(record_decode(b.data, b.len, "x", &back, NULL), 0);
