@@ -336,7 +336,11 @@ static void on_keeper(void *ctx, uint32_t events)
 	struct engine *en = ctx;
 	int r = keep_pump(en->keep);
 
-	if (r < 0) {
+	if (r == -EPIPE && en->ready) {
+		/* What is mounted can be served without them for as long as this process lives. */
+		log_error("keeper and guardian are gone: mounted layers are served on, nothing else");
+		en->io_keep = loop_remove_io(en->io_keep);
+	} else if (r < 0) {
 		log_error("the keeper's socket: %s", err_words(r));
 		_exit(EXIT_FAILURE);
 	}
@@ -347,7 +351,6 @@ static void on_keeper(void *ctx, uint32_t events)
 static int engine_start(struct engine *en, int keep_sock)
 {
 	struct keep_request hello = { .op = KEEP_HELLO };
-	struct loop_io *io;
 	int r;
 
 	en->inherited = calloc(1, sizeof(*en->inherited));
@@ -363,7 +366,8 @@ static int engine_start(struct engine *en, int keep_sock)
 	if (r == 0)
 		r = fault_new(en, &en->fault);
 	if (r == 0)
-		r = loop_add_io(en->loop, keep_sock, EPOLLIN, false, on_keeper, en, &io);
+		r = loop_add_io(en->loop, keep_sock, EPOLLIN, false, on_keeper, en,
+				&en->io_keep);
 	return r < 0 ? r : keep_send(en->keep, &hello);
 }
 

@@ -11,6 +11,7 @@
 struct err;
 struct layer;
 struct loop;
+struct loop_io;
 struct fault;
 struct flight;
 struct inherited;
@@ -40,6 +41,7 @@ struct engine {
 	struct slots *slots;          /* shared memory */
 	int group[2];                 /* fanotify groups by enum slot_group; borrowed */
 	struct keep *keep;            /* owned; the keeper */
+	struct loop_io *io_keep;      /* owned by the loop */
 	struct flight *flight;        /* owned; spans wanted, fetchers, workers */
 	struct fault *fault;          /* owned; events that wait for an answer */
 	struct ctl_server *server;    /* owned */

@@ -140,10 +140,14 @@ int guard_run(const struct birth *b, bool first)
 	log_init("tarnd[guardian]", (enum log_level)b->slots->settings.log_level);
 	take_signals(&mask);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	if (!first) {
+	if (first) {
+		cleanup_closep(&w->guardian_pidfd);
+		w->guardian_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	} else {
 		/* The keeper made us and knows our pidfd; we look at it by its pid. */
 		cleanup_closep(&w->keeper_pidfd);
 		w->keeper_pidfd = (int)syscall(SYS_pidfd_open, atomic_load(&w->keeper_pid), 0);
+		announced = true;
 	}
 	atomic_store(&w->guardian_pid, getpid());
 	atomic_store(&b->slots->guardian_pid, getpid());

@@ -178,7 +178,10 @@ typedef void (*keep_tell_fn)(void *ctx, const struct keep_reply *msg, int *fds);
 /* @fd is the engine's end of the pair (owned by the caller, outlives the object). */
 int keep_new(int fd, keep_tell_fn tell, void *ctx, struct keep **ret);
 struct keep *keep_free(struct keep *k);
-/* Called by the loop thread when @fd is readable: completes calls, passes tells on. */
+/*
+ * Called by the loop thread when @fd is readable: completes calls, passes tells on. -EPIPE: keeper
+ * and guardian are gone, and every call fails from now on.
+ */
 int keep_pump(struct keep *k);
 /*
  * From a task or worker thread (never the loop's): sends and waits for the answer, however often

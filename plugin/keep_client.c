@@ -28,6 +28,7 @@ struct keep {
 	pthread_cond_t cond;
 	struct call *calls;
 	uint64_t seq;
+	bool gone; /* keeper and guardian are dead: nobody will ever answer */
 };
 
 int keep_new(int fd, keep_tell_fn tell, void *ctx, struct keep **ret)
@@ -98,6 +99,14 @@ static void complete(struct keep *k, const struct keep_reply *rep, int *fds)
 	pthread_mutex_unlock(&k->lock);
 }
 
+static void give_up(struct keep *k)
+{
+	pthread_mutex_lock(&k->lock);
+	k->gone = true;
+	pthread_cond_broadcast(&k->cond);
+	pthread_mutex_unlock(&k->lock);
+}
+
 int keep_pump(struct keep *k)
 {
 	struct keep_reply rep;
@@ -105,8 +114,10 @@ int keep_pump(struct keep *k)
 	ssize_t n;
 
 	n = keep_recvmsg(k->fd, &rep, sizeof(rep), fds, KEEP_FDS_MAX, NULL);
-	if (n == 0)
+	if (n == 0) {
+		give_up(k);
 		return -EPIPE;
+	}
 	if (n < 0)
 		return n == -EAGAIN ? 0 : (int)n;
 	if (n != sizeof(rep)) {
@@ -144,9 +155,11 @@ int keep_call(struct keep *k, struct keep_request *req, struct keep_reply *rep, 
 	req->seq = ++k->seq;
 	c.next = k->calls;
 	k->calls = &c;
-	r = keep_sendmsg(k->fd, req, sizeof(*req), NULL, 0);
-	while (r == 0 && !c.done)
+	r = k->gone ? -EPIPE : keep_sendmsg(k->fd, req, sizeof(*req), NULL, 0);
+	while (r == 0 && !c.done) {
 		pthread_cond_wait(&k->cond, &k->lock);
+		r = k->gone && !c.done ? -EPIPE : 0;
+	}
 	unlink_call(k, &c);
 	pthread_mutex_unlock(&k->lock);
 	if (r < 0)
