@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -192,6 +193,20 @@ static int read_ca_bundle(struct buf *out)
 	return -ENOENT; /* HTTPS will say so when it is asked for */
 }
 
+/*
+ * Fetchers start in numbers and are killed in the middle of it, so nothing is written that is there
+ * already: each write is a chance to leave a temporary file behind.
+ */
+static bool is_same(int dir, const char *name, const struct buf *text)
+{
+	_cleanup_fd_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_buf_ struct buf have = { 0 };
+
+	buf_init(&have, 1u << 20);
+	return fd >= 0 && fd_read_all(fd, &have) == 0 && have.len == text->len &&
+	       (have.len == 0 || memcmp(have.data, text->data, have.len) == 0);
+}
+
 /* What the C library's resolver reads goes into the directory the fetcher is locked into. */
 static int resolver_root(int store)
 {
@@ -207,7 +222,7 @@ static int resolver_root(int store)
 		buf_init(&text, 1u << 20);
 		snprintf(path, sizeof(path), "/etc/%s", files[i]);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd >= 0 && fd_read_all(fd, &text) == 0)
+		if (fd >= 0 && fd_read_all(fd, &text) == 0 && !is_same(etc, files[i], &text))
 			fd_publish(etc, files[i], text.data, text.len, 0644, NULL);
 	}
 	return fd_open_beneath(store, "resolver", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);

@@ -86,10 +86,8 @@ int layer_image_write(struct engine *en, const struct index *ix, const struct di
 static int write_map(const struct ingest *in, const struct pass *p, struct err *e)
 {
 	struct keep_file f = file_of_map(&in->diff_id, &in->scope, &in->blob.digest);
-	int r;
 
-	r = file_write(in->en, &f, p->map.data, p->map.len, e);
-	return r < 0 ? err_wrap(e, r, "%s", in->what) : 0;
+	return file_write(in->en, &f, p->map.data, p->map.len, e);
 }
 
 static int write_index(const struct ingest *in, const struct index *ix, struct err *e)
@@ -148,7 +146,7 @@ static int make_new(struct ingest *in, struct err *e)
 	ix = pass_index(&p);
 	r = finish_tar(in, fd, p.tar_size, e);
 	if (r == 0)
-		r = layer_image_write(in->en, &ix, &in->scope, in->what, e);
+		r = layer_image_write(in->en, &ix, &in->scope, "index image", e);
 	if (r == 0)
 		r = write_map(in, &p, e);
 	if (r == 0)
@@ -170,12 +168,13 @@ static int add_map(struct ingest *in, const struct index *known, struct err *e)
 	int r;
 
 	r = pass_run(&p, e);
-	if (r == 0)
-		r = write_map(in, &p, e);
+	if (r < 0)
+		return r;
+	r = write_map(in, &p, e);
 	if (r == 0)
 		r = sources_remember(in->en, &in->diff_id, &in->scope, in->from, e);
 	in->tar_size = known->tar_size;
-	return r;
+	return r < 0 ? err_wrap(e, r, "%s", in->what) : 0;
 }
 
 int layer_ingest(struct ingest *in, struct err *e)

@@ -63,5 +63,7 @@ int layout_read(struct engine *en, const char *dir, enum keep_layout_file which,
 	if (r < 0)
 		return r;
 	r = fd_read_all(fd, out);
-	return r < 0 ? err_errno(e, r, "oci:%.200s", dir) : 0;
+	return r < 0 ? err_errno(e, r, "oci:%.200s: %s", dir,
+				 which == KEEP_LAYOUT_VERSION ? "oci-layout" : "index.json")
+		     : 0;
 }

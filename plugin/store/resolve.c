@@ -126,13 +126,23 @@ static int parse(struct resolver *v, const struct buf *in, void *ret, size_t siz
 
 /* --- a local layout --- */
 
-/*
- * The layout's entry for the wanted name. Of `oci-layout` only its presence and the one word that
- * makes it one are looked at: parsing is for the fetcher, and there is nothing else in it.
- */
+/* "imageLayoutVersion": "1.…" somewhere in it; parsing would be for the fetcher. */
+static bool is_layout_1(const struct buf *version)
+{
+	static const char key[] = "\"imageLayoutVersion\"", value[] = "\"1.";
+	static const char between[] = " \t\r\n:";
+	const char *end = (const char *)version->data + version->len, *p = NULL;
+
+	if (version->len)
+		p = memmem(version->data, version->len, key, strlen(key));
+	for (p = p ? p + strlen(key) : end; p < end && memchr(between, *p, strlen(between)); p++)
+		;
+	return (size_t)(end - p) >= strlen(value) && memcmp(p, value, strlen(value)) == 0;
+}
+
+/* The layout's entry for the wanted name. */
 static int layout_find(struct resolver *v, struct descriptor *ret, struct err *e)
 {
-	static const char word[] = "imageLayoutVersion";
 	_cleanup_buf_ struct buf version, index;
 	int r;
 
@@ -144,8 +154,9 @@ static int layout_find(struct resolver *v, struct descriptor *ret, struct err *e
 	r = layout_read(v->en, v->rs->ref.dir, KEEP_LAYOUT_VERSION, &version, e);
 	if (r < 0)
 		return r;
-	if (!version.len || !memmem(version.data, version.len, word, strlen(word)))
-		return err_set(e, -EINVAL, "oci:%.200s: not an OCI image layout", v->rs->ref.dir);
+	if (!is_layout_1(&version))
+		return err_set(e, -EINVAL, "oci:%.200s: not an OCI image layout of version 1",
+			       v->rs->ref.dir);
 	r = layout_read(v->en, v->rs->ref.dir, KEEP_LAYOUT_INDEX, &index, e);
 	if (r < 0)
 		return r;
@@ -212,8 +223,10 @@ static int get_manifest(struct resolver *v, const struct descriptor *d, struct d
 	int r;
 
 	if (d && d->size > LIMIT_MANIFEST)
-		return err_set(e, -EFBIG, "%s: manifest %s claims %" PRIu64 " bytes", v->what,
-			       digest_text(&d->digest, text), d->size);
+		return err_set(e, -EFBIG,
+			       "%s: manifest %s is to have %" PRIu64 " bytes, more than the %u we "
+			       "take",
+			       v->what, digest_text(&d->digest, text), d->size, LIMIT_MANIFEST);
 	if (ref->kind == REF_LAYOUT)
 		r = read_local(v, d, &doc->bytes, e);
 	else
@@ -271,8 +284,9 @@ static int check_manifest(const struct manifest *m, const char *what, struct err
 			return err_set(e, -EINVAL, "%s: layer %u is of a type we do not read", what,
 				       i + 1);
 		if (m->layers[i].size == 0 || m->layers[i].size > LIMIT_TAR_SIZE)
-			return err_set(e, -EINVAL, "%s: layer %u claims %" PRIu64 " bytes", what,
-				       i + 1, m->layers[i].size);
+			return err_set(e, -EINVAL,
+				       "%s: layer %u is to have %" PRIu64 " bytes, which none can",
+				       what, i + 1, m->layers[i].size);
 	}
 	return 0;
 }
