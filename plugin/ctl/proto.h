@@ -50,7 +50,8 @@ struct ctl_handlers {
 int ctl_request(struct ctl_client *c, struct buf *request, const struct ctl_handlers *h,
 		struct json **ret_done, int *ret_fd, struct err *e);
 
-/* What a program should exit with for an error: 3 for -EOPNOTSUPP, 2 for -EINVAL from usage, else 1. */
+/* What a program should exit with for an error: 3 for -EOPNOTSUPP, 2 for -EINVAL from usage,
+ * else 1. */
 int ctl_exit_code(const struct err *e);
 
 /* --- server side (engine) --- */
@@ -70,12 +71,12 @@ struct ctl_server *ctl_server_free(struct ctl_server *s);
 
 /* A request being served, in a thread of its own. */
 struct ctl_task {
-	struct engine *en;        /* borrowed; touch only through loop_call() */
-	const struct json *args;  /* the request */
-	int sock;                 /* owned by the server */
-	uint32_t uid;             /* of the client, SO_PEERCRED */
+	struct engine *en;       /* borrowed; touch only through loop_call() */
+	const struct json *args; /* the request */
+	int sock;                /* owned by the server */
+	uint32_t uid;            /* of the client, SO_PEERCRED */
 	int32_t pid;
-	int reply_fd;             /* set by the verb: sent with "done", then closed; -1 none */
+	int reply_fd; /* set by the verb: sent with "done", then closed; -1 none */
 };
 
 /* Row and progress messages; -EPIPE when the client went away (then stop the work). */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -149,28 +150,25 @@ static void request_late(void *ctx)
 
 /* --- connections --- */
 
-static int peer_groups(int sock, gid_t group)
+/* Is @group among the supplementary groups of the peer (socket(7), SO_PEERGROUPS)? */
+static bool peer_in_group(int sock, gid_t group)
 {
-	_cleanup_free_ gid_t *list = NULL;
-	socklen_t len = 0;
+	socklen_t len = NGROUPS_MAX * sizeof(gid_t);
+	_cleanup_free_ gid_t *list = malloc(len);
 
-	/* The first call says how much room the list needs (socket(7), SO_PEERGROUPS). */
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) == 0 || errno != ERANGE)
-		return 0;
-	list = malloc(len);
 	if (!list || getsockopt(sock, SOL_SOCKET, SO_PEERGROUPS, list, &len) < 0)
-		return 0;
+		return false;
 	for (size_t i = 0; i < len / sizeof(gid_t); i++)
 		if (list[i] == group)
-			return 1;
-	return 0;
+			return true;
+	return false;
 }
 
 static bool allowed(const struct ctl_server *s, int sock, const struct ucred *who)
 {
 	if (who->uid == 0)
 		return true;
-	return s->has_group && (who->gid == s->group || peer_groups(sock, s->group));
+	return s->has_group && (who->gid == s->group || peer_in_group(sock, s->group));
 }
 
 /* Sends may wait for the client, but not for ever. */
@@ -260,8 +258,7 @@ static void find_group(struct ctl_server *s, const char *name)
 
 	if (!name[0])
 		return;
-	getgrnam_r(name, &g, text, sizeof(text), &found);
-	if (!found) {
+	if (getgrnam_r(name, &g, text, sizeof(text), &found) != 0 || !found) {
 		log_warn("socket.group: there is no group '%s', so the socket is root's alone",
 			 name);
 		return;

@@ -78,7 +78,7 @@ static int evict_place(struct ctl_task *t, const struct place *p, const struct e
 	struct layer *l = NULL;
 	int r = 0;
 
-	*ret = (struct evicted){ 0 };
+	*ret = (struct evicted){0};
 	if (!p->mounted && pins_bytes(&p->diff_id, 0, p->size))
 		r = layer_mount(t->en, &p->diff_id, &p->scope, &l, e);
 	if (r == 0)
@@ -92,9 +92,9 @@ int verb_evict(struct ctl_task *t, struct json_gen *done, struct err *e)
 {
 	bool all = json_bool(json_get(t->args, "all"), false);
 	const char *what = all ? NULL : arg_str(t, "what", e);
-	struct evict_want want = { .pinned = pinned, .cancelled = cancelled, .ctx = t };
-	_cleanup_places_ struct places ps = { .v = NULL };
-	struct evicted sum = { 0 };
+	struct evict_want want = {.pinned = pinned, .cancelled = cancelled, .ctx = t};
+	_cleanup_places_ struct places ps = {.v = NULL};
+	struct evicted sum = {0};
 	int r;
 
 	if (!all && !what)
@@ -105,7 +105,7 @@ int verb_evict(struct ctl_task *t, struct json_gen *done, struct err *e)
 	if (r == 0)
 		r = all ? places_all(t->en, &ps, e) : places_find(t->en, what, &ps, e);
 	for (size_t i = 0; r == 0 && i < ps.n && want.free > 0; i++) {
-		struct count c = { .en = t->en };
+		struct count c = {.en = t->en};
 		struct evicted ev;
 
 		r = evict_place(t, &ps.v[i], &want, &ev, e);

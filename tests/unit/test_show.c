@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "oci/base/fd.h"
+#include "oci/ref.h"
+
+/* The command line is in no archive; what it is made of is tested as it is. */
+#include "plugin/cli/columns.c"
+#include "plugin/cli/login.c"
+#include "plugin/cli/progress.c"
+#include "plugin/cli/show.c"
+#include "tests/unit/output.h"
+
+static struct output out, err;
+
+/* --- what people see --- */
+
+static void check_size(uint64_t n, const char *want)
+{
+	char text[SHOW_MAX];
+
+	assert_string_equal(show_size(n, text), want);
+}
+
+static void sizes(void **state)
+{
+	check_size(0, "0");
+	check_size(1023, "1023");
+	check_size(1024, "1.0K");
+	check_size(1536, "1.5K");
+	check_size(12 * 1024 + 300, "12.3K");
+	check_size((1 << 20) - 1, "1.0M");
+	check_size(1 << 20, "1.0M");
+	check_size((1ull << 30) - 1, "1.0G");
+	check_size(5ull << 40, "5.0T");
+	check_size(UINT64_MAX, "16.0E");
+}
+
+static void times(void **state)
+{
+	char text[SHOW_MAX];
+
+	assert_string_equal(show_time(0, text), "0s");
+	assert_string_equal(show_time(59, text), "59s");
+	assert_string_equal(show_time(312, text), "5m 12s");
+	assert_string_equal(show_time(7500, text), "2h 5m");
+	assert_string_equal(show_time(4 * 86400 + 7300, text), "4d 2h");
+}
+
+static void digests_are_cut(void **state)
+{
+	char text[SHOW_MAX];
+
+	assert_string_equal(show_digest("sha256:0123456789abcdef0123", text),
+			    "sha256:0123456789ab");
+	assert_string_equal(show_digest("short", text), "short");
+	assert_int_equal(strlen(show_digest("a name that is much longer than that", text)),
+			 SHOW_MAX - 1);
+}
+
+static const char *printed(struct table *t)
+{
+	output_begin(&out, STDOUT_FILENO);
+	table_print(t);
+	output_end(&out);
+	table_free(t);
+	return out.text;
+}
+
+static void columns_are_aligned(void **state)
+{
+	struct table *t = table_new("NAME|>SIZE|STATE");
+
+	table_cell(t, "a");
+	table_size(t, 1024);
+	table_cell(t, "lazy");
+	table_cell(t, "much longer");
+	table_size(t, 5);
+	table_cell(t, "complete");
+	assert_string_equal(printed(t), "NAME         SIZE  STATE\n"
+					"a            1.0K  lazy\n"
+					"much longer     5  complete\n");
+}
+
+static void width_is_counted_in_characters(void **state)
+{
+	struct table *t = table_new("N|X");
+
+	table_cell(t, "\xc3\xa9\xc3\xa9\xc3\xa9");
+	table_cell(t, "1");
+	table_cell(t, "abc");
+	table_cell(t, "2");
+	assert_string_equal(printed(t), "N    X\n\xc3\xa9\xc3\xa9\xc3\xa9  1\nabc  2\n");
+}
+
+static void table_without_rows_is_not_printed(void **state)
+{
+	assert_string_equal(printed(table_new("A|B")), "");
+}
+
+static void names_cannot_steer_the_terminal(void **state)
+{
+	struct table *t = table_new("N");
+
+	table_cell(t, "a\033[2Jb\nc\x7f\xc2\x9bz\xff");
+	assert_string_equal(printed(t), "N\na?[2Jb?c??z?\n");
+}
+
+static void many_rows_are_kept(void **state)
+{
+	struct table *t = table_new("N|>M");
+	const char *text;
+	int count = 0;
+
+	for (int i = 0; i < 300; i++) {
+		table_cell(t, "x");
+		table_size(t, (uint64_t)i);
+	}
+	text = printed(t);
+	for (const char *p = text; (p = strchr(p, '\n')); p++)
+		count++;
+	assert_int_equal(count, 301);
+}
+
+static void progress_is_one_line_each_off_terminals(void **state)
+{
+	output_begin(&err, STDERR_FILENO);
+	show_progress("layer a", 0, 2048);
+	show_progress("layer a", 1024, 2048);
+	show_progress("layer b", 0, 1024);
+	show_progress("layer a", 2048, 2048);
+	show_progress("layer a", 2048, 2048);
+	show_progress("layer b", 1024, 1024);
+	show_flush();
+	output_end(&err);
+	assert_string_equal(err.text, "layer a 2.0K\nlayer b 1.0K\n");
+}
+
+/* --- credentials --- */
+
+/* A home directory of its own. */
+static int make_home(void **state)
+{
+	static char dir[64];
+
+	snprintf(dir, sizeof(dir), "/tmp/test_cli.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	unsetenv("REGISTRY_AUTH_FILE");
+	unsetenv("XDG_RUNTIME_DIR");
+	unsetenv("DOCKER_CONFIG");
+	setenv("HOME", dir, 1);
+	*state = dir;
+	return 0;
+}
+
+static int drop_home(void **state)
+{
+	_cleanup_fd_ int tmp = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd_remove_tree(tmp, strrchr(*state, '/') + 1);
+}
+
+static void put(const char *dir, const char *sub, const char *name, const char *text)
+{
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, sub);
+	for (char *p = path + strlen(dir); p; p = strchr(p + 1, '/')) {
+		char c = *p;
+
+		*p = '\0';
+		mkdir(path, 0700);
+		*p = c;
+	}
+	mkdir(path, 0700);
+	snprintf(path, sizeof(path), "%s/%s/%s", dir, sub, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_full(fd, text, strlen(text)), 0);
+	close(fd);
+}
+
+/* @want: "user/secret", or NULL when none is to be found. */
+static void check_login(const char *source, const char *want)
+{
+	char *user = NULL, *secret = NULL, got[128];
+	struct err e = ERR_INIT;
+	struct ref ref;
+	int r;
+
+	assert_int_equal(ref_parse(source, &ref, &e), 0);
+	r = login_find(&ref, &user, &secret, &e);
+	assert_int_equal(r, want ? 1 : 0);
+	if (!want)
+		return;
+	snprintf(got, sizeof(got), "%s/%s", user, secret);
+	assert_string_equal(got, want);
+	free(user);
+	free(secret);
+}
+
+/* a:b = YTpi, u:pa:ss = dTpwYTpzcw==, user:secret = dXNlcjpzZWNyZXQ= */
+static void logins_are_found(void **state)
+{
+	put(*state, ".config/containers", "auth.json",
+	    "{\"auths\":{\"r.example\":{\"auth\":\"YTpi\"},"
+	    "\"r.example/team\":{\"auth\":\"dTpwYTpzcw==\"},"
+	    "\"docker.io\":{\"auth\":\"dXNlcjpzZWNyZXQ=\"}}}");
+	check_login("r.example/x:1", "a/b");
+	check_login("r.example/team/x:1", "u/pa:ss");
+	check_login("r.example/teams/x:1", "a/b");
+	check_login("docker.io/library/x", "user/secret");
+	check_login("other.example/x", NULL);
+	check_login("oci:/tmp/x", NULL);
+}
+
+static void docker_keys_are_understood(void **state)
+{
+	put(*state, ".docker", "config.json",
+	    "{\"auths\":{\"https://index.docker.io/v1/\":{\"auth\":\"YTpi\"},"
+	    "\"https://h.example:5000\":{\"auth\":\"YTpi\"}},\"credsStore\":\"desktop\"}");
+	check_login("docker.io/library/x", "a/b");
+	check_login("h.example:5000/x", "a/b");
+	check_login("h.example/x", NULL);
+}
+
+static void auth_file_variable_is_alone(void **state)
+{
+	char path[128];
+
+	put(*state, ".config/containers", "auth.json",
+	    "{\"auths\":{\"r.example\":{\"auth\":\"YTpi\"}}}");
+	put(*state, "own", "a.json", "{\"auths\":{}}");
+	snprintf(path, sizeof(path), "%s/own/a.json", (char *)*state);
+	setenv("REGISTRY_AUTH_FILE", path, 1);
+	check_login("r.example/x", NULL);
+	unsetenv("REGISTRY_AUTH_FILE");
+	check_login("r.example/x", "a/b");
+}
+
+static void odd_logins_are_none(void **state)
+{
+	static const char *const bad[] = {"", "YTp", "!!!!", "YWI=", "===="};
+	char text[128];
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		snprintf(text, sizeof(text), "{\"auths\":{\"r.example\":{\"auth\":\"%s\"}}}",
+			 bad[i]);
+		put(*state, ".docker", "config.json", text);
+		check_login("r.example/x", NULL);
+	}
+	put(*state, ".docker", "config.json", "{\"auths\":{\"r.example\":{}},\"credHelpers\":{}}");
+	check_login("r.example/x", NULL);
+	put(*state, ".docker", "config.json", "{}");
+	check_login("r.example/x", NULL);
+}
+
+static void damaged_auth_file_is_an_error(void **state)
+{
+	char *user = NULL, *secret = NULL;
+	struct err e = ERR_INIT;
+	struct ref ref;
+
+	put(*state, ".docker", "config.json", "{\"auths\":");
+	assert_int_equal(ref_parse("r.example/x", &ref, NULL), 0);
+	assert_true(login_find(&ref, &user, &secret, &e) < 0);
+	assert_non_null(strstr(e.text, ".docker/config.json"));
+	assert_null(user);
+}
+
+#define at_home(f) cmocka_unit_test_setup_teardown(f, make_home, drop_home)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sizes),
+		cmocka_unit_test(times),
+		cmocka_unit_test(digests_are_cut),
+		cmocka_unit_test(columns_are_aligned),
+		cmocka_unit_test(width_is_counted_in_characters),
+		cmocka_unit_test(table_without_rows_is_not_printed),
+		cmocka_unit_test(names_cannot_steer_the_terminal),
+		cmocka_unit_test(many_rows_are_kept),
+		cmocka_unit_test(progress_is_one_line_each_off_terminals),
+		at_home(logins_are_found),
+		at_home(docker_keys_are_understood),
+		at_home(auth_file_variable_is_alone),
+		at_home(odd_logins_are_none),
+		at_home(damaged_auth_file_is_an_error),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
