@@ -46,16 +46,18 @@ static struct {
 	_Atomic unsigned creates[KEEP_KINDS], publishes[KEEP_KINDS], mounts, umounts;
 	int (*fetcher)(int fds[2], int32_t *ret_pid);
 	void (*fetcher_gone)(int32_t pid);
-	pthread_mutex_t lock; /* the loop: one at a time */
 } fake;
+
+/* The loop: one at a time. */
+static pthread_mutex_t fake_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
 /* A look at what the loop owns, while other threads may be at work. */
 #define LOOP(expr)                                                                                 \
 	({                                                                                         \
 		__typeof__(expr) _v;                                                               \
-		pthread_mutex_lock(&fake.lock);                                                    \
+		pthread_mutex_lock(&fake_lock);                                                    \
 		_v = (expr);                                                                       \
-		pthread_mutex_unlock(&fake.lock);                                                  \
+		pthread_mutex_unlock(&fake_lock);                                                  \
 		_v;                                                                                \
 	})
 
@@ -65,12 +67,9 @@ static struct engine engine;
 static void fake_start(void)
 {
 	static const char *const dirs[] = {"images", "blobs", "blobs/sha256", "layers", "unproven"};
-	pthread_mutexattr_t attr;
 
+	pthread_mutex_lock(&fake_lock);
 	memset(&fake, 0, sizeof(fake));
-	pthread_mutexattr_init(&attr);
-	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
-	pthread_mutex_init(&fake.lock, &attr);
 	snprintf(fake.dir, sizeof(fake.dir), "/tmp/test-store-XXXXXX");
 	assert_non_null(mkdtemp(fake.dir));
 	fake.store = open(fake.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -81,6 +80,7 @@ static void fake_start(void)
 	memset(&fake_slots, 0, sizeof(fake_slots));
 	settings_default(&fake_slots.settings);
 	engine.slots = &fake_slots;
+	pthread_mutex_unlock(&fake_lock);
 }
 
 static void fake_stop(void)
@@ -262,7 +262,7 @@ int keep_call(struct keep *k, struct keep_request *req, struct keep_reply *rep, 
 	int got[KEEP_FDS_MAX] = {-1, -1, -1, -1};
 	int r;
 
-	pthread_mutex_lock(&fake.lock);
+	pthread_mutex_lock(&fake_lock);
 	memset(rep, 0, sizeof(*rep));
 	if (fake_fails(req)) {
 		r = err_errno(e, fake.fail_code, "faked");
@@ -270,7 +270,7 @@ int keep_call(struct keep *k, struct keep_request *req, struct keep_reply *rep, 
 	} else {
 		r = fake_serve(req, rep, got, e);
 	}
-	pthread_mutex_unlock(&fake.lock);
+	pthread_mutex_unlock(&fake_lock);
 	for (int i = 0; i < KEEP_FDS_MAX; i++) {
 		if (i < maxfds)
 			fds[i] = r < 0 ? -1 : got[i];
@@ -292,17 +292,17 @@ int loop_call(struct loop *l, int (*fn)(void *ctx), void *ctx)
 {
 	int r;
 
-	pthread_mutex_lock(&fake.lock);
+	pthread_mutex_lock(&fake_lock);
 	r = fn(ctx);
-	pthread_mutex_unlock(&fake.lock);
+	pthread_mutex_unlock(&fake_lock);
 	return r;
 }
 
 int loop_post(struct loop *l, void (*fn)(void *ctx), void *ctx)
 {
-	pthread_mutex_lock(&fake.lock);
+	pthread_mutex_lock(&fake_lock);
 	fn(ctx);
-	pthread_mutex_unlock(&fake.lock);
+	pthread_mutex_unlock(&fake_lock);
 	return 0;
 }
 

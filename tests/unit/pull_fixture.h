@@ -140,7 +140,7 @@ static int pull_with(enum pull_keep keep, const char *name, const struct watch *
 }
 
 /* A plain layer that says nothing but these; names that end in '/' are directories of @mode. */
-static void put_names(struct blob *b, const char *const *names, unsigned mode)
+_unused_ static void put_names(struct blob *b, const char *const *names, unsigned mode)
 {
 	buf_init(&b->tar, 1u << 20);
 	buf_init(&b->bytes, 1u << 20);
