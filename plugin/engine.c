@@ -87,6 +87,18 @@ int engine_task(void (*fn)(void *ctx), void *ctx)
 	return r;
 }
 
+/* What the keeper has already, collected until the task `inherit` has learnt of it. */
+struct inherited {
+	struct engine *en; /* borrowed */
+	size_t nlayers, nattached;
+	struct {
+		struct keep_reply msg;
+		int fds[2]; /* owned until layer_adopt() */
+	} *layers;                 /* owned */
+	struct keep_attach *attached; /* owned */
+	int listen_fd;             /* owned */
+};
+
 /* --- attachments --- */
 
 static struct attachment **attachment_place(struct engine *en, const char *id)
@@ -127,6 +139,10 @@ static void detached(struct engine *en, const char *id)
 {
 	struct attachment **at = attachment_place(en, id), *a = *at;
 
+	/* It may go before the task that learns of it is done. */
+	for (size_t i = 0; en->inherited && i < en->inherited->nattached; i++)
+		if (!strcmp(en->inherited->attached[i].id, id))
+			en->inherited->attached[i].nlayers = 0;
 	if (!a)
 		return;
 	*at = a->next;
@@ -146,17 +162,6 @@ uint32_t engine_layer_mounts(const struct engine *en, const struct layer *l)
 }
 
 /* --- coming up: what the keeper has already is learned by a task, layer by layer --- */
-
-struct inherited {
-	struct engine *en; /* borrowed */
-	size_t nlayers, nattached;
-	struct {
-		struct keep_reply msg;
-		int fds[2]; /* owned until layer_adopt() */
-	} *layers;                 /* owned */
-	struct keep_attach *attached; /* owned */
-	int listen_fd;             /* owned */
-};
 
 static int inherit_layer(struct inherited *in, const struct keep_reply *msg, int *fds)
 {
@@ -200,7 +205,9 @@ static int inherited_done(void *ctx)
 	int r;
 
 	for (size_t i = 0; i < in->nattached; i++)
-		engine_attached(en, &in->attached[i]);
+		if (in->attached[i].nlayers > 0)
+			engine_attached(en, &in->attached[i]);
+	en->inherited = NULL;
 	en->ready = true;
 	fault_all_known(en);
 	r = ctl_server_new(en, take_fd(&in->listen_fd), &en->server);
@@ -313,7 +320,6 @@ static void on_tell(void *ctx, const struct keep_reply *msg, int *fds)
 	case KEEP_TELL_READY:
 		en->inherited->listen_fd = take_fd(&fds[0]);
 		r = engine_task(inherit, en->inherited);
-		en->inherited = NULL;
 		break;
 	case KEEP_TELL_DETACHED:
 		detached(en, msg->attach.id);
