@@ -66,6 +66,9 @@ static int make_directories(int store, const char *path, struct err *e)
 		mode_t mode = strncmp(directories[i], "resolver", 8) ? 0700 : 0755;
 		int r = fd_mkdir(store, directories[i], mode);
 
+		/* The mode as it is here, whatever the umask. */
+		if (r == 0 && fchmodat(store, directories[i], mode, 0) < 0)
+			r = -errno;
 		if (r < 0)
 			return err_errno(e, r, "store %s: %s", path, directories[i]);
 	}
