@@ -333,15 +333,20 @@ static int find_lowers(struct broker *b, const struct keep_attach *rq, struct wa
 	return 0;
 }
 
-/* The directories that upper layers imply and lower ones describe (oci/erofs/parents.h). */
+/*
+ * The directories that upper layers imply and lower ones describe (oci/erofs/parents.h). Without
+ * them the root file system would look right and be wrong, so they must be there if the image
+ * needs them; the engine can make them again.
+ */
 static int mount_parents(struct broker *b, const struct digest *image, struct err *e)
 {
 	const struct keep_file f = { .kind = KEEP_PARENTS, .key = *image };
-	_cleanup_fd_ int fd = store_file_open(b->ward->fd_store, &f, O_RDONLY, NULL);
+	_cleanup_fd_ int fd = store_file_open(b->ward->fd_store, &f, O_RDONLY, e);
+	int r = fd < 0 ? fd : mount_erofs(fd, -1, e);
 
-	if (fd < 0)
-		return fd == -ENOENT ? -ENOENT : err_errno(e, fd, "the image's directories");
-	return mount_erofs(fd, -1, e);
+	if (r == -ENOENT || r == -EINVAL || r == -EBADMSG)
+		e->code = r = -EUCLEAN;
+	return r < 0 ? err_wrap(e, r, "the image's directories") : r;
 }
 
 static int make_overlay(struct broker *b, const struct keep_attach *rq, const int *lower,
@@ -381,11 +386,12 @@ static int attach(struct broker *b, const struct keep_attach *rq, struct ward_at
 
 	if (r < 0)
 		return r;
-	parents = mount_parents(b, &rq->image, e);
-	if (parents >= 0)
+	if (rq->parents) {
+		parents = mount_parents(b, &rq->image, e);
+		if (parents < 0)
+			return parents;
 		lower[n++] = parents;
-	else if (parents != -ENOENT)
-		return parents;
+	}
 	overlay = make_overlay(b, rq, lower, n, e);
 	if (overlay < 0)
 		return overlay;

@@ -116,6 +116,7 @@ struct keep_attach {
 	uint32_t kind;          /* enum attach_kind */
 	int32_t pid;            /* for status; 0 unknown */
 	uint32_t rw;            /* 1: upper and work under containers/<id> */
+	uint32_t parents;       /* 1: KEEP_PARENTS on top; -EUCLEAN when it is not fit for that */
 	uint32_t nlayers;       /* bottom first; all mounted */
 	struct digest layer[LIMIT_LAYERS];
 	uint8_t proved[LIMIT_LAYERS]; /* 0: under unproven/<image> */

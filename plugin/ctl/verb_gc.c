@@ -275,11 +275,6 @@ int verb_rm(struct ctl_task *t, struct json_gen *done, struct err *e)
 		r = image_remove(t->en, image, &gone, e);
 	if (r == 0 && gone)
 		r = pins_drop(t->en, &rec->manifest, &pinned, e);
-	if (r == 0 && gone) {
-		const struct keep_file f = file_of(KEEP_PARENTS, &rec->manifest);
-
-		r = file_drop(t->en, &f, e);
-	}
 	if (r == 0 && gone)
 		r = drop_layers(t, rec, &freed, e);
 	if (r < 0)

@@ -104,6 +104,20 @@ static int ask_attach(struct making *m, int *ret_fd, struct err *e)
 	return 0;
 }
 
+/* Once more when the kernel refused a parents image that parents_ensure() took for good. */
+static int attach(struct making *m, struct record *rec, int *ret_fd, struct err *e)
+{
+	int r;
+
+	m->req.attach.parents = rec->parents;
+	r = ask_attach(m, ret_fd, e);
+	if (r != -EUCLEAN || !rec->parents)
+		return r;
+	r = parents_renew(m->en, rec, e);
+	m->req.attach.parents = rec->parents;
+	return r < 0 ? r : ask_attach(m, ret_fd, e);
+}
+
 static void fill_request(const struct record *rec, const struct attach_want *want,
 			 struct keep_request *req)
 {
@@ -132,7 +146,7 @@ int attached_new(struct engine *en, struct record *rec, const struct attach_want
 	if (r == 0)
 		r = mount_all(m, rec, e);
 	if (r == 0)
-		r = ask_attach(m, ret_mount_fd, e);
+		r = attach(m, rec, ret_mount_fd, e);
 	umount_all(m);
 	return r;
 }

@@ -12,8 +12,13 @@ struct record;
  * only.
  */
 
-/* Finds out whether @rec needs one, and makes it; sets rec->parents. Its layers are all known. */
+/*
+ * Finds out whether @rec needs one, and makes it or drops what there is; sets rec->parents. Its
+ * layers are all known. The caller has no claim on the images.
+ */
 int parents_make(struct engine *en, struct record *rec, struct err *e);
+/* The same, after one that there should be turned out to be of no use. */
+int parents_renew(struct engine *en, struct record *rec, struct err *e);
 /* Makes one that is needed and is missing, or of an older version. */
 int parents_ensure(struct engine *en, struct record *rec, struct err *e);
 
