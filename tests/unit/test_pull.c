@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "plugin/store/claim.h"
 #include "plugin/store/parents.h"
 #include "tests/unit/pull_fixture.h"
 
@@ -242,6 +243,40 @@ static void implied_directories(void **state)
 	assert_int_equal(fake.publishes[KEEP_PARENTS], 4);
 	assert_int_equal(image_remove(&engine, "layout:x", NULL, NULL), 0);
 	assert_false(file_exists(&engine, &f));
+	blob_free(&b[0]);
+	blob_free(&b[1]);
+}
+
+static void *ensure_thread(void *rec)
+{
+	return (void *)(intptr_t)parents_ensure(&engine, rec, NULL);
+}
+
+/* Two containers may find it missing together: neither publishes what the other is writing. */
+static void parents_are_written_one_at_a_time(void **state)
+{
+	static const char *const low[] = {"tmp/", NULL}, *const high[] = {"tmp/x", NULL};
+	static const enum codec_kind codec[] = {CODEC_RAW, CODEC_RAW};
+	_cleanup_(record_freep) struct record *rec = NULL;
+	struct keep_file f = {.kind = KEEP_PARENTS};
+	struct claim c = CLAIM_INIT;
+	struct blob b[2];
+	pthread_t thread;
+	void *r;
+
+	put_names(&b[0], low, 01777);
+	put_names(&b[1], high, 0);
+	f.key = put_image(b, codec, 2);
+	assert_int_equal(pull_with(PULL_NONE, NULL, NULL, &rec, NULL), 0);
+	assert_int_equal(file_drop(&engine, &f, NULL), 0);
+	assert_int_equal(claim_take(&c, CLAIM_IMAGES, NULL, NULL, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, ensure_thread, rec), 0);
+	usleep(100000);
+	assert_int_equal(fake.creates[KEEP_PARENTS], 1);
+	claim_put(&c);
+	assert_int_equal(pthread_join(thread, &r), 0);
+	assert_int_equal((intptr_t)r, 0);
+	assert_int_equal(fake.creates[KEEP_PARENTS], 2);
 	blob_free(&b[0]);
 	blob_free(&b[1]);
 }
@@ -486,6 +521,7 @@ int main(void)
 		in_store(all_brings_what_was_left_out),
 		in_store(names_move),
 		in_store(implied_directories),
+		in_store(parents_are_written_one_at_a_time),
 		in_store(no_parents_are_needed),
 		in_store(a_tar_that_is_not_the_diff_id),
 		in_store(a_blob_that_was_changed),
