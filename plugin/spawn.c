@@ -138,7 +138,7 @@ static void anchor_process(const struct birth *b)
 		}
 		quick = clock_ms() - born < 1000 ? quick + 1 : 0;
 		if (quick > 3) /* a crash at every start must not eat the machine */
-			usleep(quick < 20 ? quick * 50000 : 1000000);
+			usleep(quick < 19 ? quick * 50000 : 999999);
 	}
 }
 
