@@ -63,19 +63,18 @@ static void start_keeper(const struct birth *b, const sigset_t *mask)
 {
 	struct ward *w = b->ward;
 	pid_t pid;
-	int pidfd;
 
 	cleanup_closep(&w->keeper_pidfd);
 	w->keeper_pidfd = -1;
 	atomic_store(&w->keeper_result, -1);
-	pid = spawn_sharing_files(&pidfd);
+	/* Recorded before it runs: the first thing a keeper does is to close what nobody recorded. */
+	pid = spawn_sharing_files(&w->keeper_pidfd);
 	if (pid == 0)
 		keeper_process(b, mask);
 	if (pid < 0) {
 		log_error("starting a keeper: %s", err_words(pid));
 		return;
 	}
-	w->keeper_pidfd = pidfd;
 	atomic_store(&w->keeper_pid, pid);
 }
 

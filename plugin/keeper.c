@@ -96,7 +96,6 @@ static void guardian_exited(void *ctx, uint32_t events)
 	struct keeper *k = ctx;
 	struct ward *w = k->ward;
 	pid_t pid;
-	int pidfd;
 
 	k->io_guardian = loop_remove_io(k->io_guardian);
 	cleanup_closep(&w->guardian_pidfd);
@@ -104,15 +103,15 @@ static void guardian_exited(void *ctx, uint32_t events)
 	if (k->stop_since_ms)
 		return;
 	log_error("the guardian ended; a new one is started");
-	pid = spawn_sharing_files(&pidfd);
+	pid = spawn_sharing_files(&w->guardian_pidfd);
 	if (pid == 0)
 		_exit(guard_run(&k->birth, false));
 	if (pid < 0) {
 		log_error("starting a guardian: %s", err_words(pid));
 		return;
 	}
-	w->guardian_pidfd = pidfd;
-	loop_add_io(k->loop, pidfd, EPOLLIN, false, guardian_exited, k, &k->io_guardian);
+	loop_add_io(k->loop, w->guardian_pidfd, EPOLLIN, false, guardian_exited, k,
+		    &k->io_guardian);
 }
 
 /* --- the tick --- */

@@ -31,15 +31,15 @@
 
 pid_t spawn_sharing_files(int *ret_pidfd)
 {
-	int pidfd = -1;
-	struct clone_args args = { .flags = CLONE_FILES | CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd,
-				   .exit_signal = SIGCHLD };
+	struct clone_args args = { .flags = CLONE_FILES | CLONE_PIDFD,
+				   .pidfd = (uintptr_t)ret_pidfd, .exit_signal = SIGCHLD };
 	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	int r = -errno;
 
-	if (pid < 0)
-		return -errno;
-	*ret_pidfd = pid == 0 ? -1 : pidfd;
-	return (pid_t)pid;
+	if (pid >= 0)
+		return (pid_t)pid;
+	*ret_pidfd = -1;
+	return r;
 }
 
 /* The C library's fork(): the keeper has threads, and locks of malloc must survive it. */

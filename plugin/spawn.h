@@ -11,7 +11,8 @@ struct err;
 
 /*
  * clone3(2) of this process with CLONE_FILES: parent and child use one descriptor table from then
- * on. Returns like fork(2). The caller must have one thread. In the child @ret_pidfd is -1.
+ * on. Returns like fork(2). The caller must have one thread. *ret_pidfd is written before the child
+ * runs; the child sees it only in shared memory. -1 after a failure.
  */
 pid_t spawn_sharing_files(int *ret_pidfd);
 
