@@ -138,3 +138,21 @@ check_tree() { # reference
 	tarn pull --name tiny "oci:$(image_tiny):latest"
 	[ -z "$(find "$TARN_STORE/images" -name '*.erofs')" ]
 }
+
+@test "images of random layers look as they do unpacked" {
+	mkdir "$RIG/mnt"
+	for seed in {1..25}; do
+		echo "seed $seed"
+		mkdir "$RIG/$seed"
+		"$RIG_FIXTURES/randlayers.py" "$seed" "$RIG/$seed" 5
+		"$RIG_FIXTURES/mkimage.py" --fresh --compression tar --config '{}' "$RIG/img-$seed" \
+			"$RIG/$seed"/{0..4}.tar
+		reference=$(umoci_unpack "$RIG/img-$seed" 2>/dev/null)
+		tarn pull -q --name "$seed" "oci:$RIG/img-$seed:latest"
+		tarn mount "$seed" "$RIG/mnt"
+		same_tree "$reference" "$RIG/mnt"
+		tarn umount "$RIG/mnt"
+	done
+	# Most of them need a parents image, or this would say little.
+	[ "$(find "$TARN_STORE/images" -name '*.erofs' | wc -l)" -ge 12 ]
+}
