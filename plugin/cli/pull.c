@@ -41,7 +41,7 @@ static int take_option(const struct cli *cli, int id, struct wish *w)
 		return keep_valid(optarg) ? 0 : cli_usage(cli, "--keep is auto, all or none");
 	case OPT_NAME:
 		w->name = optarg;
-		return ref_name_valid(optarg) ? 0 : cli_usage(cli, "'%s' is no name", optarg);
+		return ref_name_valid(optarg) ? 0 : cli_usage(cli, "'%.60s' is no name", optarg);
 	case OPT_PLATFORM:
 		w->platform = optarg;
 		return platform_parse(optarg, &platform, &e) == 0 ? 0

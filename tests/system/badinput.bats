@@ -27,7 +27,9 @@ store_list() {
 }
 
 unchanged() { # what store_list said before
-	diff <(echo "$1") <(echo "$(store_list)")
+	local now
+	now=$(store_list)
+	diff <(echo "$1") <(echo "$now")
 }
 
 # A command that must fail: with this code, with one line on stderr that has this in it, with nothing
