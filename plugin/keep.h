@@ -19,7 +19,7 @@ struct err;
  * Every request may be sent again after the keeper was replaced: repeating one is harmless.
  */
 enum keep_op {
-	KEEP_HELLO = 1,     /* a new engine: the answer is sent once per live layer and attachment, see keep_hello */
+	KEEP_HELLO = 1,     /* pid: a new engine's; KEEP_TELL_BEGIN to KEEP_TELL_READY come first */
 	KEEP_FILE_OPEN,     /* file, → fd, read only */
 	KEEP_FILE_CREATE,   /* file, → fd, read-write, empty, under a temporary name (replaces one) */
 	KEEP_FILE_PUBLISH,  /* file: fsync, the temporary name becomes the real one, fsync of the directory */
@@ -39,7 +39,8 @@ enum keep_op {
 	KEEP_STOPPED,       /* the engine has stopped as told by KEEP_TELL_STOP */
 
 	/* the keeper's own messages, seq 0 */
-	KEEP_TELL_LAYER = 100, /* during HELLO: a mounted layer, with fds like KEEP_LAYER_MOUNT */
+	KEEP_TELL_BEGIN = 100, /* pid: what follows is for the HELLO of this engine, from the start */
+	KEEP_TELL_LAYER,       /* during HELLO: a mounted layer, with fds like KEEP_LAYER_MOUNT */
 	KEEP_TELL_ATTACHED,    /* during HELLO: a live attachment */
 	KEEP_TELL_FETCHER,     /* a pooled fetcher: fds socket, buffer; pid */
 	KEEP_TELL_READY,       /* end of the answer to HELLO; fd: listening control socket */
@@ -136,6 +137,7 @@ struct keep_request {
 		struct { uint32_t kind; } list;
 		struct { char id[LIMIT_ID]; } container;
 		struct { int32_t pid; } fetcher;
+		struct { int32_t pid; } engine;
 	};
 };
 
@@ -168,6 +170,7 @@ struct keep_reply {
 			uint8_t proved[LIMIT_LAYERS];
 		} attach;
 		struct { int32_t pid; } fetcher;
+		struct { int32_t pid; } engine;
 	};
 };
 
@@ -191,7 +194,7 @@ int keep_pump(struct keep *k);
  */
 int keep_call(struct keep *k, struct keep_request *req, struct keep_reply *rep, int *fds,
 	      int maxfds, struct err *e);
-/* From the loop thread: sends without waiting; the answer is dropped. */
+/* From any thread: sends if that needs no waiting (-EAGAIN); the answer is dropped. */
 int keep_send(struct keep *k, struct keep_request *req);
 
 /* Shared by both ends: one message with descriptors. 0 or -errno (-EPIPE: the other end went). */

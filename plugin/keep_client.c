@@ -16,6 +16,7 @@ struct call {
 	const struct keep_request *req; /* borrowed; sent again when the keeper was replaced */
 	struct keep_reply *rep;         /* borrowed */
 	int fds[KEEP_FDS_MAX];          /* owned until handed over */
+	bool to_send;                   /* its thread is to send it, at first or again */
 	bool done;
 	struct call *next;
 };
@@ -77,8 +78,8 @@ static void send_again(struct keep *k)
 {
 	pthread_mutex_lock(&k->lock);
 	for (struct call *c = k->calls; c; c = c->next)
-		if (!c->done)
-			keep_sendmsg(k->fd, c->req, sizeof(*c->req), NULL, 0);
+		c->to_send = true;
+	pthread_cond_broadcast(&k->cond);
 	pthread_mutex_unlock(&k->lock);
 }
 
@@ -145,20 +146,39 @@ static void unlink_call(struct keep *k, struct call *c)
 	*at = c->next;
 }
 
+/*
+ * A send waits while the socket is full, and the keeper empties it only as fast as its answers are
+ * taken: so the lock, which taking an answer needs, is not held over it. (unlocks and locks
+ * k->lock)
+ */
+static int send_call(struct keep *k, struct call *c)
+{
+	int r;
+
+	c->to_send = false;
+	pthread_mutex_unlock(&k->lock);
+	r = keep_sendmsg(k->fd, c->req, sizeof(*c->req), NULL, 0);
+	pthread_mutex_lock(&k->lock);
+	return r;
+}
+
 int keep_call(struct keep *k, struct keep_request *req, struct keep_reply *rep, int *fds,
 	      int maxfds, struct err *e)
 {
-	struct call c = { .req = req, .rep = rep, .fds = { -1, -1, -1, -1 } };
-	int r;
+	struct call c = {.req = req, .rep = rep, .fds = {-1, -1, -1, -1}, .to_send = true};
+	int r = 0;
 
 	pthread_mutex_lock(&k->lock);
 	req->seq = ++k->seq;
 	c.next = k->calls;
 	k->calls = &c;
-	r = k->gone ? -EPIPE : keep_sendmsg(k->fd, req, sizeof(*req), NULL, 0);
 	while (r == 0 && !c.done) {
-		pthread_cond_wait(&k->cond, &k->lock);
-		r = k->gone && !c.done ? -EPIPE : 0;
+		if (k->gone)
+			r = -EPIPE;
+		else if (c.to_send)
+			r = send_call(k, &c);
+		else
+			pthread_cond_wait(&k->cond, &k->lock);
 	}
 	unlink_call(k, &c);
 	pthread_mutex_unlock(&k->lock);
@@ -177,11 +197,8 @@ int keep_call(struct keep *k, struct keep_request *req, struct keep_reply *rep, 
 
 int keep_send(struct keep *k, struct keep_request *req)
 {
-	int r;
-
 	pthread_mutex_lock(&k->lock);
 	req->seq = ++k->seq;
-	r = keep_sendmsg(k->fd, req, sizeof(*req), NULL, 0);
 	pthread_mutex_unlock(&k->lock);
-	return r;
+	return send(k->fd, req, sizeof(*req), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
