@@ -177,9 +177,9 @@ static void fetcher_exited(void *ctx, uint32_t events)
 	w->io = loop_remove_io(w->io);
 	/* Not our child when an earlier keeper made it: then the guardian reaps it. */
 	waitid(P_PIDFD, (id_t)f->pidfd, NULL, WEXITED | WNOHANG);
-	cleanup_closep(&f->pidfd);
 	f->pooled = 0;
-	f->pid = 0;
+	f->pid = 0; /* off the record, then closed: see ward_close() */
+	ward_close(&f->pidfd);
 	if (pooled && !b->finishing)
 		loop_after(b->loop, RESPAWN_MS, pool_one, b, NULL);
 }

@@ -62,10 +62,9 @@ static uint64_t fs_mask(uint32_t flags)
 
 static void layer_reset(struct ward_layer *l)
 {
-	cleanup_closep(&l->fd_mount);
-	cleanup_closep(&l->fd_image);
-	cleanup_closep(&l->fd_fill);
-	l->fd_mount = l->fd_image = l->fd_fill = -1;
+	ward_close(&l->fd_mount);
+	ward_close(&l->fd_image);
+	ward_close(&l->fd_fill);
 	l->users = 0;
 	l->marked = 0;
 	l->fs_mask = 0;
@@ -141,8 +140,7 @@ static int layer_bring_up(struct broker *b, struct ward_layer *l, struct err *e)
 
 static void layer_undo(struct broker *b, struct ward_layer *l)
 {
-	cleanup_closep(&l->fd_mount);
-	l->fd_mount = -1;
+	ward_close(&l->fd_mount);
 	if (l->fd_fill >= 0)
 		fan_mark_content(b->ward->fd_content, l->fd_fill, false);
 	layer_reset(l);
@@ -171,8 +169,7 @@ static int layer_take_down(struct broker *b, struct ward_layer *l)
 		return -EBUSY;
 	if (l->fd_mount >= 0) {
 		fan_mark_fs(b->ward->fd_exec, l->fd_mount, 0);
-		cleanup_closep(&l->fd_mount);
-		l->fd_mount = -1;
+		ward_close(&l->fd_mount);
 	}
 	if (!tar_released(l->fd_fill))
 		return -EBUSY;

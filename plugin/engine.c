@@ -301,6 +301,12 @@ static void begin_stop(struct engine *en)
 
 /* --- the keeper's messages --- */
 
+/* Between HELLO and READY. */
+static bool collecting(const struct engine *en)
+{
+	return en->inherited && en->inherited->listen_fd < 0;
+}
+
 static void on_tell(void *ctx, const struct keep_reply *msg, int *fds)
 {
 	struct engine *en = ctx;
@@ -308,16 +314,19 @@ static void on_tell(void *ctx, const struct keep_reply *msg, int *fds)
 
 	switch (msg->op) {
 	case KEEP_TELL_LAYER:
-		r = inherit_layer(en->inherited, msg, fds);
+		r = collecting(en) ? inherit_layer(en->inherited, msg, fds) : -EPROTO;
 		break;
 	case KEEP_TELL_ATTACHED:
-		r = inherit_attached(en->inherited, msg);
+		r = collecting(en) ? inherit_attached(en->inherited, msg) : -EPROTO;
 		break;
 	case KEEP_TELL_FETCHER:
 		r = flight_add_fetcher(en->flight, fds[0], fds[1], msg->fetcher.pid);
 		fds[0] = fds[1] = -1;
 		break;
 	case KEEP_TELL_READY:
+		r = collecting(en) ? 0 : -EPROTO;
+		if (r < 0)
+			break;
 		en->inherited->listen_fd = take_fd(&fds[0]);
 		r = engine_task(inherit, en->inherited);
 		break;

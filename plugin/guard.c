@@ -64,8 +64,7 @@ static void start_keeper(const struct birth *b, const sigset_t *mask)
 	struct ward *w = b->ward;
 	pid_t pid;
 
-	cleanup_closep(&w->keeper_pidfd);
-	w->keeper_pidfd = -1;
+	ward_close(&w->keeper_pidfd);
 	atomic_store(&w->keeper_result, -1);
 	/* Recorded before it runs: the first thing a keeper does is to close what nobody recorded. */
 	pid = spawn_sharing_files(&w->keeper_pidfd);
@@ -140,11 +139,11 @@ int guard_run(const struct birth *b, bool first)
 	take_signals(&mask);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (first) {
-		cleanup_closep(&w->guardian_pidfd);
+		ward_close(&w->guardian_pidfd);
 		w->guardian_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	} else {
 		/* The keeper made us and knows our pidfd; we look at it by its pid. */
-		cleanup_closep(&w->keeper_pidfd);
+		ward_close(&w->keeper_pidfd);
 		w->keeper_pidfd = (int)syscall(SYS_pidfd_open, atomic_load(&w->keeper_pid), 0);
 		announced = true;
 	}

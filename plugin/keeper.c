@@ -45,8 +45,7 @@ static void anchor_exited(void *ctx, uint32_t events)
 
 	k->io_anchor = loop_remove_io(k->io_anchor);
 	waitid(P_PIDFD, (id_t)w->anchor_pidfd, NULL, WEXITED | WNOHANG);
-	cleanup_closep(&w->anchor_pidfd);
-	w->anchor_pidfd = -1;
+	ward_close(&w->anchor_pidfd);
 	atomic_store(&w->anchor_pid, 0);
 	if (k->stop_since_ms) {
 		atomic_store(&w->keeper_result, broker_finish(k->broker));
@@ -98,8 +97,7 @@ static void guardian_exited(void *ctx, uint32_t events)
 	pid_t pid;
 
 	k->io_guardian = loop_remove_io(k->io_guardian);
-	cleanup_closep(&w->guardian_pidfd);
-	w->guardian_pidfd = -1;
+	ward_close(&w->guardian_pidfd);
 	if (k->stop_since_ms)
 		return;
 	log_error("the guardian ended; a new one is started");
@@ -206,6 +204,7 @@ int keeper_main(const struct birth *b)
 	log_init("tarnd[keeper]", (enum log_level)b->slots->settings.log_level);
 	quiet_signals();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	atomic_store(&b->ward->keeper_pid, getpid());
 	atomic_store(&b->slots->keeper_pid, getpid());
 	b->ward->keeper_starts++;
 	r = keeper_start(&k, &e);

@@ -89,10 +89,9 @@ static bool hand_over(const struct birth *b, int sock)
 static void close_processes(struct ward *w)
 {
 	/* Their ends were waited for; their numbers are of no use to anybody. */
-	cleanup_closep(&w->keeper_pidfd);
-	cleanup_closep(&w->guardian_pidfd);
-	cleanup_closep(&w->anchor_pidfd);
-	w->keeper_pidfd = w->guardian_pidfd = w->anchor_pidfd = -1;
+	ward_close(&w->keeper_pidfd);
+	ward_close(&w->guardian_pidfd);
+	ward_close(&w->anchor_pidfd);
 }
 
 /* The root file system that inotify watch @watch was on is gone. */

@@ -29,17 +29,16 @@
 
 #define CA_MAX (4u << 20) /* Debian's bundle of certificate authorities is 220 KiB */
 
-pid_t spawn_sharing_files(int *ret_pidfd)
+pid_t spawn_sharing_files(int32_t *pidfd)
 {
-	struct clone_args args = { .flags = CLONE_FILES | CLONE_PIDFD,
-				   .pidfd = (uintptr_t)ret_pidfd, .exit_signal = SIGCHLD };
+	struct clone_args args = {
+		.flags = CLONE_FILES | (pidfd ? CLONE_PIDFD : 0),
+		.pidfd = (uintptr_t)pidfd,
+		.exit_signal = SIGCHLD,
+	};
 	long pid = syscall(SYS_clone3, &args, sizeof(args));
-	int r = -errno;
 
-	if (pid >= 0)
-		return (pid_t)pid;
-	*ret_pidfd = -1;
-	return r;
+	return pid < 0 ? -errno : (pid_t)pid;
 }
 
 /* The C library's fork(): the keeper has threads, and locks of malloc must survive it. */
@@ -120,13 +119,12 @@ static void anchor_process(const struct birth *b)
 
 	for (;;) {
 		uint64_t born = clock_ms();
-		int pidfd, status;
-		pid_t pid = spawn_sharing_files(&pidfd);
+		int status;
+		pid_t pid = spawn_sharing_files(NULL);
 
 		if (pid == 0)
 			engine_process(b, self);
 		if (pid > 0) {
-			cleanup_closep(&pidfd);
 			atomic_store(&b->slots->engine_pid, pid);
 			while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 				;
@@ -142,7 +140,20 @@ static void anchor_process(const struct birth *b)
 	}
 }
 
-static void anchor_child(const struct birth *b)
+/*
+ * An anchor that no keeper knows of would serve beside the next one. So it does nothing until it
+ * is on the record, and ends when its keeper did not live to write it down.
+ */
+static void wait_until_recorded(const struct ward *w, pid_t keeper)
+{
+	while (atomic_load(&w->anchor_pid) != getpid()) {
+		if (getppid() != keeper)
+			_exit(EXIT_FAILURE);
+		usleep(1000);
+	}
+}
+
+static void anchor_child(const struct birth *b, pid_t keeper)
 {
 	const struct ward *w = b->ward;
 	const int fds[] = { w->fd_engine, w->fd_content, w->fd_exec };
@@ -150,6 +161,7 @@ static void anchor_child(const struct birth *b)
 	int r;
 
 	child_signals();
+	wait_until_recorded(w, keeper);
 	log_init("tarnd[anchor]", (enum log_level)b->slots->settings.log_level);
 	r = fixed_fds(fds, ARRAY_LEN(fds));
 	if (r == 0)
@@ -165,12 +177,13 @@ static void anchor_child(const struct birth *b)
 
 pid_t spawn_anchor(const struct birth *b, int *ret_pidfd, struct err *e)
 {
+	const pid_t keeper = getpid();
 	pid_t pid = fork_pidfd(ret_pidfd);
 
 	if (pid < 0)
 		return err_errno(e, pid, "starting the engine's anchor");
 	if (pid == 0)
-		anchor_child(b);
+		anchor_child(b, keeper);
 	return pid;
 }
 

@@ -11,14 +11,18 @@ struct err;
 
 /*
  * clone3(2) of this process with CLONE_FILES: parent and child use one descriptor table from then
- * on. Returns like fork(2). The caller must have one thread. *ret_pidfd is written before the child
- * runs; the child sees it only in shared memory. -1 after a failure.
+ * on. Returns like fork(2). The calling process must not need the C library's locks in the child.
+ *
+ * @pidfd (may be NULL) gets the child's pidfd before the child runs. It has to be in the shared
+ * memory that records descriptors: the child closes what is not recorded, and a parent that wrote
+ * the number down a moment later would watch, or close, somebody else's descriptor.
  */
-pid_t spawn_sharing_files(int *ret_pidfd);
+pid_t spawn_sharing_files(int32_t *pidfd);
 
 /*
- * keeper: starts an anchor, which starts the engine. Their table is new: the fixed descriptors
- * below and nothing else. Returns the pid; *ret_pidfd is the keeper's (owned).
+ * keeper: starts an anchor, which starts the engine once ward->anchor_pid is its own. Their table is
+ * new: the fixed descriptors below and nothing else. Returns the pid; *ret_pidfd is the keeper's
+ * (owned).
  */
 pid_t spawn_anchor(const struct birth *b, int *ret_pidfd, struct err *e);
 

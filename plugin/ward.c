@@ -3,6 +3,13 @@
 
 #include "oci/base/cleanup.h"
 
+void ward_close(int32_t *fd)
+{
+	_cleanup_fd_ int taken = *fd;
+
+	*fd = -1;
+}
+
 void ward_each_fd(struct ward *w, void (*fn)(void *ctx, int32_t *fd), void *ctx)
 {
 	int32_t *const fixed[] = {

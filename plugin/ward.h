@@ -94,6 +94,12 @@ struct birth {
 #define KEEPER_STOPPED 0   /* nothing is mounted: the guardian may go too */
 #define KEEPER_STAY    10  /* told to stop, but containers still use layers */
 
+/*
+ * Closes a recorded descriptor. It is taken off the record first: a number that is recorded and
+ * closed would be somebody else's soon.
+ */
+void ward_close(int32_t *fd);
+
 /* Calls @fn for every descriptor that a ward records (-1 included). */
 void ward_each_fd(struct ward *w, void (*fn)(void *ctx, int32_t *fd), void *ctx);
 
