@@ -223,14 +223,17 @@ static int do_fetcher_gone(struct broker *b, const struct keep_request *rq, stru
 
 /* --- a new engine --- */
 
-static void tell_layers(struct broker *b)
+static int tell_layers(struct broker *b, struct err *e)
 {
 	for (int i = 0; i < LIMIT_MOUNTED; i++) {
 		struct ward_layer *l = &b->ward->layer[i];
 		struct answer a = { .nfds = 0 };
 
-		if (atomic_load(&l->state) == WARD_LIVE && broker_describe_layer(b, l, &a) == 0)
-			broker_tell(b, KEEP_TELL_LAYER, &a);
+		if (atomic_load(&l->state) != WARD_LIVE)
+			continue;
+		if (broker_describe_layer(b, l, &a) < 0)
+			return err_set(e, a.err.code, "%s", a.err.text);
+		broker_tell(b, KEEP_TELL_LAYER, &a);
 	}
 	for (int i = 0; i < WARD_ATTACHED; i++) {
 		struct answer a = { .nfds = 0 };
@@ -240,20 +243,36 @@ static void tell_layers(struct broker *b)
 		broker_describe_attached(b, &b->ward->attached[i], &a);
 		broker_tell(b, KEEP_TELL_ATTACHED, &a);
 	}
+	return 0;
+}
+
+static void tell_stop(void *ctx)
+{
+	struct answer a = { .nfds = 0 };
+
+	broker_tell(ctx, KEEP_TELL_STOP, &a);
 }
 
 static int do_hello(struct broker *b, const struct keep_request *rq, struct answer *a)
 {
-	struct answer ready = { .nfds = 0 };
+	struct answer begin = { .nfds = 0 }, ready = { .nfds = 0 };
+	int r;
 
 	/* Whatever the last engine's fetchers are doing is for nobody. */
 	fetchers_end(b);
-	tell_layers(b);
+	begin.rep.engine.pid = rq->engine.pid;
+	broker_tell(b, KEEP_TELL_BEGIN, &begin);
+	r = tell_layers(b, &a->err);
+	if (r < 0)
+		return r;
 	for (uint32_t i = pool_size(b); i > 0; i--)
 		pool_one(b);
 	ready.fds[0] = fcntl(b->ward->fd_listen, F_DUPFD_CLOEXEC, 0);
 	ready.nfds = ready.fds[0] >= 0;
 	broker_tell(b, KEEP_TELL_READY, &ready);
+	/* The engine that was told first may have died over it. */
+	if (atomic_load(&b->ward->stopping))
+		tell_stop(b);
 	return 0;
 }
 
@@ -410,13 +429,6 @@ int broker_start(const struct birth *birth, struct broker **ret, struct err *e)
 	broker_tell(b, KEEP_TELL_AGAIN, &again);
 	*ret = b;
 	return 0;
-}
-
-static void tell_stop(void *ctx)
-{
-	struct answer a = { .nfds = 0 };
-
-	broker_tell(ctx, KEEP_TELL_STOP, &a);
 }
 
 void broker_stop_engine(struct broker *b)

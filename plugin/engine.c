@@ -14,6 +14,7 @@
 #include "plugin/ctl/proto.h"
 #include "plugin/fault/fault.h"
 #include "plugin/fill/flight.h"
+#include "plugin/inherit.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
 #include "plugin/spawn.h"
@@ -76,7 +77,7 @@ int engine_task(void (*fn)(void *ctx), void *ctx)
 
 	if (!t)
 		return -ENOMEM;
-	*t = (struct task){ .fn = fn, .ctx = ctx };
+	*t = (struct task){.fn = fn, .ctx = ctx};
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, TASK_STACK);
@@ -86,18 +87,6 @@ int engine_task(void (*fn)(void *ctx), void *ctx)
 		free(t);
 	return r;
 }
-
-/* What the keeper has already, collected until the task `inherit` has learnt of it. */
-struct inherited {
-	struct engine *en; /* borrowed */
-	size_t nlayers, nattached;
-	struct {
-		struct keep_reply msg;
-		int fds[2]; /* owned until layer_adopt() */
-	} *layers;                 /* owned */
-	struct keep_attach *attached; /* owned */
-	int listen_fd;             /* owned */
-};
 
 /* --- attachments --- */
 
@@ -122,8 +111,8 @@ int engine_attached(struct engine *en, const struct keep_attach *rq)
 	a->kind = rq->kind;
 	a->pid = rq->pid;
 	for (uint32_t i = 0; i < rq->nlayers && i < LIMIT_LAYERS; i++) {
-		struct layer *l = engine_layer(en, &rq->layer[i],
-					       rq->proved[i] ? &shared : &rq->image);
+		struct layer *l =
+			engine_layer(en, &rq->layer[i], rq->proved[i] ? &shared : &rq->image);
 
 		if (!l)
 			continue; /* the keeper told of it and it could not be read: logged then */
@@ -139,10 +128,7 @@ static void detached(struct engine *en, const char *id)
 {
 	struct attachment **at = attachment_place(en, id), *a = *at;
 
-	/* It may go before the task that learns of it is done. */
-	for (size_t i = 0; en->inherited && i < en->inherited->nattached; i++)
-		if (!strcmp(en->inherited->attached[i].id, id))
-			en->inherited->attached[i].nlayers = 0;
+	inherit_detached(en->inherited, id);
 	if (!a)
 		return;
 	*at = a->next;
@@ -161,93 +147,12 @@ uint32_t engine_layer_mounts(const struct engine *en, const struct layer *l)
 	return n;
 }
 
-/* --- coming up: what the keeper has already is learned by a task, layer by layer --- */
-
-static int inherit_layer(struct inherited *in, const struct keep_reply *msg, int *fds)
-{
-	void *grown = reallocarray(in->layers, in->nlayers + 1, sizeof(*in->layers));
-
-	if (!grown)
-		return -ENOMEM;
-	in->layers = grown;
-	in->layers[in->nlayers].msg = *msg;
-	in->layers[in->nlayers].fds[0] = take_fd(&fds[0]);
-	in->layers[in->nlayers].fds[1] = take_fd(&fds[1]);
-	in->nlayers++;
-	return 0;
-}
-
-static int inherit_attached(struct inherited *in, const struct keep_reply *msg)
-{
-	void *grown = reallocarray(in->attached, in->nattached + 1, sizeof(*in->attached));
-	struct keep_attach *a;
-
-	if (!grown)
-		return -ENOMEM;
-	in->attached = grown;
-	a = &in->attached[in->nattached++];
-	memset(a, 0, sizeof(*a));
-	snprintf(a->id, sizeof(a->id), "%s", msg->attach.id);
-	a->image = msg->attach.image;
-	a->kind = msg->attach.kind;
-	a->pid = msg->attach.pid;
-	a->nlayers = msg->attach.nlayers;
-	memcpy(a->layer, msg->attach.layer, sizeof(a->layer));
-	memcpy(a->proved, msg->attach.proved, sizeof(a->proved));
-	return 0;
-}
-
-/* On the loop: everything is known; from here on the engine can be asked. */
-static int inherited_done(void *ctx)
-{
-	struct inherited *in = ctx;
-	struct engine *en = in->en;
-	int r;
-
-	for (size_t i = 0; i < in->nattached; i++)
-		if (in->attached[i].nlayers > 0)
-			engine_attached(en, &in->attached[i]);
-	en->inherited = NULL;
-	en->ready = true;
-	fault_all_known(en);
-	r = ctl_server_new(en, take_fd(&in->listen_fd), &en->server);
-	if (r < 0)
-		return r;
-	/* A layer nobody was attached to when its engine died. */
-	for (struct layer *l = en->layers; l; l = l->next)
-		if (l->refs == 0)
-			layer_reap(en, &l->diff_id, &l->scope);
-	atomic_store(&en->slots->ready, 1);
-	return 0;
-}
-
-static void inherit(void *ctx)
-{
-	struct inherited *in = ctx;
-	int r;
-
-	for (size_t i = 0; i < in->nlayers; i++) {
-		struct err e = ERR_INIT;
-
-		if (layer_adopt(in->en, &in->layers[i].msg, in->layers[i].fds, &e) < 0)
-			log_error("a mounted layer cannot be served: %s", e.text);
-	}
-	r = loop_call(in->en->loop, inherited_done, in);
-	if (r < 0) {
-		log_error("the control socket cannot be served: %s", err_words(r));
-		_exit(EXIT_FAILURE);
-	}
-	free(in->layers);
-	free(in->attached);
-	free(in);
-}
-
 /* --- stopping: everything is written down, then the process ends --- */
 
 static void stop_task(void *ctx)
 {
 	struct engine *en = ctx;
-	struct keep_request rq = { .op = KEEP_STOPPED };
+	struct keep_request rq = {.op = KEEP_STOPPED};
 	struct err e = ERR_INIT;
 
 	if (present_stop(en, &e) < 0)
@@ -301,34 +206,21 @@ static void begin_stop(struct engine *en)
 
 /* --- the keeper's messages --- */
 
-/* Between HELLO and READY. */
-static bool collecting(const struct engine *en)
-{
-	return en->inherited && en->inherited->listen_fd < 0;
-}
-
 static void on_tell(void *ctx, const struct keep_reply *msg, int *fds)
 {
 	struct engine *en = ctx;
 	int r = 0;
 
 	switch (msg->op) {
+	case KEEP_TELL_BEGIN:
 	case KEEP_TELL_LAYER:
-		r = collecting(en) ? inherit_layer(en->inherited, msg, fds) : -EPROTO;
-		break;
 	case KEEP_TELL_ATTACHED:
-		r = collecting(en) ? inherit_attached(en->inherited, msg) : -EPROTO;
+	case KEEP_TELL_READY:
+		r = inherit_told(en->inherited, msg, fds);
 		break;
 	case KEEP_TELL_FETCHER:
 		r = flight_add_fetcher(en->flight, fds[0], fds[1], msg->fetcher.pid);
 		fds[0] = fds[1] = -1;
-		break;
-	case KEEP_TELL_READY:
-		r = collecting(en) ? 0 : -EPROTO;
-		if (r < 0)
-			break;
-		en->inherited->listen_fd = take_fd(&fds[0]);
-		r = engine_task(inherit, en->inherited);
 		break;
 	case KEEP_TELL_DETACHED:
 		detached(en, msg->attach.id);
@@ -353,7 +245,8 @@ static void on_keeper(void *ctx, uint32_t events)
 
 	if (r == -EPIPE && en->ready) {
 		/* What is mounted can be served without them for as long as this process lives. */
-		log_error("keeper and guardian are gone: mounted layers are served on, nothing else");
+		log_error(
+			"keeper and guardian are gone: mounted layers are served on, nothing else");
 		en->io_keep = loop_remove_io(en->io_keep);
 	} else if (r < 0) {
 		log_error("the keeper's socket: %s", err_words(r));
@@ -365,14 +258,8 @@ static void on_keeper(void *ctx, uint32_t events)
 
 static int engine_start(struct engine *en, int keep_sock)
 {
-	struct keep_request hello = { .op = KEEP_HELLO };
 	int r;
 
-	en->inherited = calloc(1, sizeof(*en->inherited));
-	if (!en->inherited)
-		return -ENOMEM;
-	en->inherited->en = en;
-	en->inherited->listen_fd = -1;
 	r = loop_new(&en->loop);
 	if (r == 0)
 		r = keep_new(keep_sock, on_tell, en, &en->keep);
@@ -381,16 +268,15 @@ static int engine_start(struct engine *en, int keep_sock)
 	if (r == 0)
 		r = fault_new(en, &en->fault);
 	if (r == 0)
-		r = loop_add_io(en->loop, keep_sock, EPOLLIN, false, on_keeper, en,
-				&en->io_keep);
-	return r < 0 ? r : keep_send(en->keep, &hello);
+		r = loop_add_io(en->loop, keep_sock, EPOLLIN, false, on_keeper, en, &en->io_keep);
+	return r < 0 ? r : inherit_start(en);
 }
 
 int engine_main(int keep_sock, struct slots *slots, const int group[2])
 {
 	static struct engine engine;
 	struct engine *en = &engine;
-	const int keep[] = { ENGINE_FD_KEEP, ENGINE_FD_CONTENT, ENGINE_FD_EXEC };
+	const int keep[] = {ENGINE_FD_KEEP, ENGINE_FD_CONTENT, ENGINE_FD_EXEC};
 	int r;
 
 	en->slots = slots;
