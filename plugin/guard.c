@@ -37,8 +37,8 @@ static void on_reread(int sig)
 /* Signals come in only while the guardian waits; @ret_mask is the mask to wait with. */
 static void take_signals(sigset_t *ret_mask)
 {
-	const struct sigaction stop = { .sa_handler = on_stop };
-	const struct sigaction reread = { .sa_handler = on_reread };
+	const struct sigaction stop = {.sa_handler = on_stop};
+	const struct sigaction reread = {.sa_handler = on_reread};
 	sigset_t block;
 
 	sigemptyset(&block);
@@ -66,7 +66,8 @@ static void start_keeper(const struct birth *b, const sigset_t *mask)
 
 	ward_close(&w->keeper_pidfd);
 	atomic_store(&w->keeper_result, -1);
-	/* Recorded before it runs: the first thing a keeper does is to close what nobody recorded. */
+	/* Recorded before it runs: the first thing a keeper does is to close what nobody recorded.
+	 */
 	pid = spawn_sharing_files(&w->keeper_pidfd);
 	if (pid == 0)
 		keeper_process(b, mask);
@@ -96,9 +97,9 @@ static void announce(const struct birth *b)
 /* Waits for the keeper's end or a signal. True when the keeper has ended. */
 static bool wait_keeper(const struct birth *b, const sigset_t *mask)
 {
-	struct pollfd p = { .fd = b->ward->keeper_pidfd, .events = POLLIN };
+	struct pollfd p = {.fd = b->ward->keeper_pidfd, .events = POLLIN};
 	/* Nothing wakes us when the engine answers for the first time, so look often until then. */
-	const struct timespec often = { .tv_sec = announced, .tv_nsec = announced ? 0 : 20000000 };
+	const struct timespec often = {.tv_sec = announced, .tv_nsec = announced ? 0 : 20000000};
 	int n = ppoll(&p, 1, &often, mask);
 
 	announce(b);
@@ -121,11 +122,13 @@ static int leave_one_behind(const struct birth *b)
 		linger(b);
 	if (pid < 0) {
 		log_error("containers still use layers and no process can be left to hold them "
-			  "(%s): this one stays", err_words(-errno));
+			  "(%s): this one stays",
+			  err_words(-errno));
 		linger(b);
 	}
 	log_warn("containers still use layers of this store: process %d holds them; their readers "
-		 "wait for content until tarnd is started again", pid);
+		 "wait for content until tarnd is started again",
+		 pid);
 	return EXIT_SUCCESS;
 }
 

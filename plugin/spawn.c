@@ -82,7 +82,7 @@ static int fixed_fds(const int *fds, int n)
 /* Signals of a terminal or a service manager are the guardian's business alone. */
 static void child_signals(void)
 {
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
+	static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
 	sigset_t none;
 
 	sigemptyset(&none);
@@ -97,7 +97,7 @@ static void child_signals(void)
 
 static void engine_process(const struct birth *b, pid_t anchor)
 {
-	const int group[2] = { ENGINE_FD_CONTENT, ENGINE_FD_EXEC };
+	const int group[2] = {ENGINE_FD_CONTENT, ENGINE_FD_EXEC};
 
 	/* Without the anchor the table would go with this process: then better at once. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -113,7 +113,7 @@ static void engine_process(const struct birth *b, pid_t anchor)
  */
 static void anchor_process(const struct birth *b)
 {
-	const int group[2] = { ENGINE_FD_CONTENT, ENGINE_FD_EXEC };
+	const int group[2] = {ENGINE_FD_CONTENT, ENGINE_FD_EXEC};
 	const pid_t self = getpid();
 	unsigned quick = 0; /* deaths in a row soon after the start */
 
@@ -156,7 +156,7 @@ static void wait_until_recorded(const struct ward *w, pid_t keeper)
 static void anchor_child(const struct birth *b, pid_t keeper)
 {
 	const struct ward *w = b->ward;
-	const int fds[] = { w->fd_engine, w->fd_content, w->fd_exec };
+	const int fds[] = {w->fd_engine, w->fd_content, w->fd_exec};
 	struct err e = ERR_INIT;
 	int r;
 
@@ -213,7 +213,7 @@ static int read_ca_bundle(struct buf *out)
 static bool is_same(int dir, const char *name, const struct buf *text)
 {
 	_cleanup_fd_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	_cleanup_buf_ struct buf have = { 0 };
+	_cleanup_buf_ struct buf have = {0};
 
 	buf_init(&have, 1u << 20);
 	return fd >= 0 && fd_read_all(fd, &have) == 0 && have.len == text->len &&
@@ -223,12 +223,12 @@ static bool is_same(int dir, const char *name, const struct buf *text)
 /* What the C library's resolver reads goes into the directory the fetcher is locked into. */
 static int resolver_root(int store)
 {
-	static const char *const files[] = { "resolv.conf", "hosts", "nsswitch.conf", "gai.conf" };
-	_cleanup_fd_ int etc = fd_open_beneath(store, "resolver/etc",
-					       O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	static const char *const files[] = {"resolv.conf", "hosts", "nsswitch.conf", "gai.conf"};
+	_cleanup_fd_ int etc =
+		fd_open_beneath(store, "resolver/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 
 	for (size_t i = 0; etc >= 0 && i < ARRAY_LEN(files); i++) {
-		_cleanup_buf_ struct buf text = { 0 };
+		_cleanup_buf_ struct buf text = {0};
 		char path[64];
 		_cleanup_fd_ int fd = -1;
 

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "oci/base/buf.h"
@@ -66,4 +68,30 @@ int layout_read(struct engine *en, const char *dir, enum keep_layout_file which,
 	return r < 0 ? err_errno(e, r, "oci:%.200s: %s", dir,
 				 which == KEEP_LAYOUT_VERSION ? "oci-layout" : "index.json")
 		     : 0;
+}
+
+/* Parsing would be for the fetcher, and there is nothing else in it: only this is looked for. */
+static bool is_version_1(const struct buf *text)
+{
+	static const char key[] = "\"imageLayoutVersion\"", value[] = "\"1.";
+	static const char between[] = " \t\r\n:";
+	const char *end = (const char *)text->data + text->len, *p = NULL;
+
+	if (text->len)
+		p = memmem(text->data, text->len, key, strlen(key));
+	for (p = p ? p + strlen(key) : end; p < end && memchr(between, *p, strlen(between)); p++)
+		;
+	return (size_t)(end - p) >= strlen(value) && memcmp(p, value, strlen(value)) == 0;
+}
+
+int layout_check_version(struct engine *en, const char *dir, struct err *e)
+{
+	_cleanup_buf_ struct buf text;
+	int r;
+
+	buf_init(&text, 4096);
+	r = layout_read(en, dir, KEEP_LAYOUT_VERSION, &text, e);
+	if (r == 0 && !is_version_1(&text))
+		return err_set(e, -EINVAL, "oci:%.200s: not an OCI image layout of version 1", dir);
+	return r;
 }

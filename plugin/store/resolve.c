@@ -126,37 +126,19 @@ static int parse(struct resolver *v, const struct buf *in, void *ret, size_t siz
 
 /* --- a local layout --- */
 
-/* "imageLayoutVersion": "1.…" somewhere in it; parsing would be for the fetcher. */
-static bool is_layout_1(const struct buf *version)
-{
-	static const char key[] = "\"imageLayoutVersion\"", value[] = "\"1.";
-	static const char between[] = " \t\r\n:";
-	const char *end = (const char *)version->data + version->len, *p = NULL;
-
-	if (version->len)
-		p = memmem(version->data, version->len, key, strlen(key));
-	for (p = p ? p + strlen(key) : end; p < end && memchr(between, *p, strlen(between)); p++)
-		;
-	return (size_t)(end - p) >= strlen(value) && memcmp(p, value, strlen(value)) == 0;
-}
-
 /* The layout's entry for the wanted name. */
 static int layout_find(struct resolver *v, struct descriptor *ret, struct err *e)
 {
-	_cleanup_buf_ struct buf version, index;
+	_cleanup_buf_ struct buf index;
 	int r;
 
-	buf_init(&version, 4096);
 	buf_init(&index, LIMIT_MANIFEST);
 	if (v->rs->ref.dir[0] != '/')
 		return err_set(e, -EINVAL, "oci:%.200s: the directory must be absolute",
 			       v->rs->ref.dir);
-	r = layout_read(v->en, v->rs->ref.dir, KEEP_LAYOUT_VERSION, &version, e);
+	r = layout_check_version(v->en, v->rs->ref.dir, e);
 	if (r < 0)
 		return r;
-	if (!is_layout_1(&version))
-		return err_set(e, -EINVAL, "oci:%.200s: not an OCI image layout of version 1",
-			       v->rs->ref.dir);
 	r = layout_read(v->en, v->rs->ref.dir, KEEP_LAYOUT_INDEX, &index, e);
 	if (r < 0)
 		return r;
