@@ -41,8 +41,10 @@ struct scan {
 
 	/* Where the last member's data must have ended: the next header starts there. */
 	bool in_member;
-	uint64_t data_end;
-	uint64_t end_at; /* what libarchive had used when it saw the end */
+	uint64_t data_stop; /* its last byte */
+	uint64_t data_end;  /* and the padding */
+	bool padded;        /* the last member's padding was missing */
+	uint64_t end_at;    /* what libarchive had used when it saw the end */
 
 	struct tarmember member; /* the last one */
 	uint64_t nentries;
@@ -90,6 +92,22 @@ static ssize_t fill_block(struct scan *s)
 	return (ssize_t)len;
 }
 
+/*
+ * `umoci insert` (0.4.7) writes tars that end with the last file's last byte: neither padding nor
+ * an end marker. Every image tool takes them, libarchive does not without the padding.
+ */
+static size_t missing_padding(struct scan *s)
+{
+	size_t n = (size_t)(-s->block_end % 512);
+
+	if (s->padded || !s->in_member || n == 0 || s->block_end < s->data_stop ||
+	    s->block_end + n != s->data_end)
+		return 0;
+	s->padded = true;
+	memset(s->block, 0, n);
+	return n;
+}
+
 static la_ssize_t next_block(struct archive *a, void *ctx, const void **ret)
 {
 	struct scan *s = ctx;
@@ -107,6 +125,8 @@ static la_ssize_t next_block(struct archive *a, void *ctx, const void **ret)
 		archive_set_error(a, EIO, "read error");
 		return ARCHIVE_FATAL;
 	}
+	if (r == 0)
+		r = (ssize_t)missing_padding(s);
 	s->block_len = (size_t)r;
 	s->block_end += (uint64_t)r;
 	if (s->block_end > LIMIT_TAR_SIZE) {
@@ -284,7 +304,8 @@ static int take_member(struct scan *s, struct archive_entry *ae, struct err *e)
 	if (show)
 		r = put_entry(s, &entry, raw, e);
 	s->in_member = true;
-	s->data_end = round_up(off + s->member.data_len, 512);
+	s->data_stop = off + s->member.data_len;
+	s->data_end = round_up(s->data_stop, 512);
 	return r;
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "oci/base/buf.h"
+#include "oci/base/bytes.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/erofs/image.h"
@@ -123,7 +124,8 @@ static int finish_tar(const struct ingest *in, int fd, uint64_t size, struct err
 {
 	struct keep_file f = file_of_layer(KEEP_TAR, &in->diff_id, &in->scope);
 
-	if (ftruncate(fd, (off_t)size) < 0 || fdatasync(fd) < 0)
+	/* EROFS reads whole blocks, also the last one of a tar that ends without its padding. */
+	if (ftruncate(fd, (off_t)round_up(size, 512)) < 0 || fdatasync(fd) < 0)
 		return err_errno(e, -errno, "writing its content");
 	return file_publish(in->en, &f, e);
 }

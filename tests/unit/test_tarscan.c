@@ -210,6 +210,24 @@ static void big_sizes(void **state)
 	assert_int_equal(next(ENTRY_REG, "f").size, 3);
 }
 
+/* As `umoci insert` writes them. */
+static void tars_without_the_last_padding(void **state)
+{
+	size_t len;
+
+	put(.name = "a", .data = "0123456789", .size = 10);
+	put(.name = "b", .data = "0123456789", .size = 10);
+	len = tar.len;
+	for (size_t missing = 1; missing <= 502; missing += 167) {
+		tar.len = len - missing;
+		scan();
+		next(ENTRY_REG, "a");
+		next(ENTRY_REG, "b");
+		no_more();
+	}
+	tar.len = 0;
+}
+
 static void tars_that_are_cut(void **state)
 {
 	size_t len;
@@ -225,7 +243,7 @@ static void tars_that_are_cut(void **state)
 	refused_with(-EBADMSG, "", "");
 	tar.len = len - 510;
 	refused_with(-EBADMSG, "'b'", "Truncated");
-	tar.len = len - 1;
+	tar.len = len - 503;
 	refused_with(-EBADMSG, "'b'", "Truncated");
 	tar.len = 300;
 	refused("", "no tar");
@@ -369,6 +387,7 @@ int main(void)
 		test(types_that_are_refused),
 		test(global_headers_and_labels),
 		test(big_sizes),
+		test(tars_without_the_last_padding),
 		test(tars_that_are_cut),
 		test(the_end),
 		test(headers_across_blocks),
