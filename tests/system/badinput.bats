@@ -266,13 +266,24 @@ mount_image() { # name
 	fails 1 "No space left on device" tarn -q pull --keep=all "$source" --name big
 	[ "$(tarn images --json | jq length)" = 0 ]
 	taken <<<fine
-	# What does not keep content has room enough, and what is read from it comes all the same,
-	# until the store is full of it.
+	# What does not keep content has room enough, and its readers get what they ask for, until the
+	# disk is full: then an error, and nothing else is the worse for it.
 	tarn -q pull --keep=none "$source" --name big
 	mount_image big
-	cmp "$RIG/at/noise0" <(python3 -c 'import hashlib, sys
-sys.stdout.buffer.write(hashlib.shake_128(b"0").digest(4 << 20))')
+	same_noise 0
+	run cat "$RIG/at/"noise*
+	[ "$status" = 1 ]
+	[[ $output == *"Input/output error"* ]]
+	grep -q "No space left on device" "$RIG/tarnd.log"
+	same_noise 0
+	tarn -q evict big
+	same_noise 11
 	tarn umount "$RIG/at"
+}
+
+same_noise() { # number
+	cmp "$RIG/at/noise$1" <(python3 -c 'import hashlib, sys
+sys.stdout.buffer.write(hashlib.shake_128(sys.argv[1].encode()).digest(4 << 20))' "$1")
 }
 
 @test "tarnd is not running" {
