@@ -182,6 +182,7 @@ static int keeper_start(struct keeper *k, struct err *e)
 		r = loop_new(&k->loop);
 	if (r < 0)
 		return r;
+	slots_deny_again(k->birth.slots, k->group, SLOT_DENYING);
 	if (w->guardian_pidfd >= 0)
 		loop_add_io(k->loop, w->guardian_pidfd, EPOLLIN, false, guardian_exited, k,
 			    &k->io_guardian);

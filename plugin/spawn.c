@@ -117,6 +117,7 @@ static void anchor_process(const struct birth *b)
 	const pid_t self = getpid();
 	unsigned quick = 0; /* deaths in a row soon after the start */
 
+	slots_deny_again(b->slots, group, SLOT_BURYING);
 	for (;;) {
 		uint64_t born = clock_ms();
 		int status;

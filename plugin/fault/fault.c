@@ -462,8 +462,11 @@ void fault_layer_gone(struct engine *en, struct layer *l)
 	struct fault *f = en->fault;
 
 	for (uint32_t k = f->nactive; k-- > 0; )
-		if (k < f->nactive && f->wait[f->active[k]].layer == l)
+		if (k < f->nactive && f->wait[f->active[k]].layer == l) {
+			/* One that the keeper is denying at this moment stays a while. */
+			f->wait[f->active[k]].layer = NULL;
 			refuse(f, f->active[k], EIO);
+		}
 }
 
 static struct busy **busy_place(struct fault *f, const struct layer *l)
@@ -511,9 +514,8 @@ void fault_busy_set(struct engine *en, struct layer *l, const uint64_t *nids, si
 static void adopt_slots(struct fault *f)
 {
 	for (uint32_t i = 0; i < f->slots->count; i++) {
-		uint32_t state = atomic_load(&f->slots->s[i].state);
-
-		if (state != SLOT_WAITING && state != SLOT_DENYING)
+		/* Also what is denied since slots_settle(): it has to be freed. */
+		if (atomic_load(&f->slots->s[i].state) == SLOT_FREE)
 			continue;
 		wait_add(f, &f->slots->s[i]);
 		f->wait[i].missed = true;

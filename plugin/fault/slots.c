@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -115,21 +116,16 @@ int slot_answer(struct slot *s, int group_fd, uint32_t response)
 }
 
 /*
- * The fd table went with the anchor: the number is only a number now. A placeholder keeps the
- * kernel from giving it to another event before this one is answered. The engine's own fixed
- * descriptors have the same numbers in every table, so no event can have one of those.
+ * The fd table went with the anchor: the number is only a number now. A placeholder, any descriptor
+ * we have, keeps the kernel from giving it to another event before this one is answered. The
+ * engine's own fixed descriptors have the same numbers in every table, so no event can have one of
+ * those.
  */
-static void hold_number(struct slots *t, struct slot *s)
+static void hold_number(struct slots *t, struct slot *s, int any)
 {
-	int null;
-
 	if (s->table == t->table)
 		return;
-	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (null >= 0 && null != s->fd) {
-		dup3(null, s->fd, O_CLOEXEC);
-		close(null);
-	}
+	dup3(any, s->fd, O_CLOEXEC);
 	s->table = t->table;
 }
 
@@ -151,20 +147,23 @@ static void settle_one(struct slots *t, struct slot *s, const int group_fd[2])
 		 */
 		lost = s->table != t->table;
 		s->fd = m->fd;
-		hold_number(t, s);
+		hold_number(t, s, group_fd[0]);
 		if (slot_parse(s) < 0 || lost)
 			slot_answer(s, group_fd[s->group], FAN_DENY_WITH(EIO));
 		break;
 	case SLOT_WAITING:
-		hold_number(t, s);
+		hold_number(t, s, group_fd[0]);
+		/* What it waited for without its time being counted ended with the engine. */
+		atomic_store(&s->frozen, 0);
 		break;
 	case SLOT_ANSWERING:
-		hold_number(t, s);
+		hold_number(t, s, group_fd[0]);
 		fan_answer(group_fd[s->group], s->fd, s->response);
 		slot_free(s);
 		break;
 	case SLOT_DENYING:
-		hold_number(t, s);
+	case SLOT_BURYING:
+		hold_number(t, s, group_fd[0]);
 		break;
 	case SLOT_DENIED:
 		if (s->table != t->table)
@@ -184,44 +183,62 @@ void slots_settle(struct slots *t, const int group_fd[2])
 		atomic_store(&t->in_hand[i], 0);
 }
 
-static bool is_waiting_fd(const struct slots *t, int fd)
+static int by_number(const void *a, const void *b)
 {
-	for (uint32_t i = 0; i < t->count; i++) {
-		uint32_t state = atomic_load(&t->s[i].state);
+	return *(const int *)a - *(const int *)b;
+}
 
-		if (t->s[i].fd == fd && (state == SLOT_WAITING || state == SLOT_DENYING))
-			return true;
-	}
-	return false;
+static bool is_unanswered(const struct slot *s)
+{
+	uint32_t state = atomic_load(&s->state);
+
+	return state == SLOT_WAITING || state == SLOT_DENYING || state == SLOT_BURYING;
 }
 
 void slots_close_others(struct slots *t, const int *keep, int nkeep)
 {
+	static int stay[LIMIT_SLOTS + SLOTS_KEEP_MAX];
 	unsigned int first = 3;
+	size_t n = 0;
 
-	/* Ranges between the descriptors that stay; slots are looked up only for open ones. */
-	for (int fd = 3, k = 0; fd < (int)sysconf(_SC_OPEN_MAX); fd++) {
-		while (k < nkeep && keep[k] < fd)
-			k++;
-		if ((k < nkeep && keep[k] == fd) ||
-		    (fcntl(fd, F_GETFD) >= 0 && is_waiting_fd(t, fd))) {
-			if ((unsigned int)fd > first)
-				close_range(first, (unsigned int)fd - 1, 0);
-			first = (unsigned int)fd + 1;
-		}
+	for (int i = 0; i < nkeep && i < SLOTS_KEEP_MAX; i++)
+		stay[n++] = keep[i];
+	for (uint32_t i = 0; i < t->count; i++)
+		if (is_unanswered(&t->s[i]) && t->s[i].fd >= 3)
+			stay[n++] = t->s[i].fd;
+	qsort(stay, n, sizeof(stay[0]), by_number);
+	for (size_t i = 0; i < n; i++) {
+		unsigned int fd = (unsigned int)stay[i];
+
+		if (fd > first)
+			close_range(first, fd - 1, 0);
+		if (fd >= first)
+			first = fd + 1;
 	}
 	close_range(first, ~0u, 0);
 }
 
-/* The keeper's answer. The engine, this one or the next, closes the descriptor. */
-static bool deny(struct slot *s, const int group_fd[2])
+static void finish_deny(struct slot *s, const int group_fd[2], enum slot_state state)
 {
-	if (!slot_move(s, SLOT_WAITING, SLOT_DENYING))
-		return false;
 	if (fan_answer(group_fd[s->group], s->fd, FAN_DENY_WITH(EIO)) == -EINVAL)
 		fan_answer(group_fd[s->group], s->fd, FAN_DENY);
-	atomic_store(&s->state, SLOT_DENIED);
+	slot_move(s, state, SLOT_DENIED);
+}
+
+/* An answer that is not the engine's, which, this one or the next, closes the descriptor. */
+static bool deny(struct slot *s, const int group_fd[2], enum slot_state state)
+{
+	if (!slot_move(s, SLOT_WAITING, state))
+		return false;
+	finish_deny(s, group_fd, state);
 	return true;
+}
+
+void slots_deny_again(struct slots *t, const int group_fd[2], enum slot_state state)
+{
+	for (uint32_t i = 0; i < t->count; i++)
+		if (atomic_load(&t->s[i].state) == state)
+			finish_deny(&t->s[i], group_fd, state);
 }
 
 unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
@@ -235,7 +252,7 @@ unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
 		if (atomic_load(&s->state) != SLOT_WAITING || atomic_load(&s->frozen))
 			continue;
 		if (atomic_fetch_add(&s->waited_ms, tick_ms) + tick_ms > deadline_ms)
-			denied += deny(s, group_fd);
+			denied += deny(s, group_fd, SLOT_DENYING);
 	}
 	return denied;
 }
@@ -250,7 +267,7 @@ unsigned slots_engine_died(struct slots *t, const int group_fd[2])
 		if (n == 0 || n > t->count)
 			continue;
 		if (atomic_fetch_add(&t->s[n - 1].deaths, 1) + 1 >= DEATHS_MAX)
-			denied += deny(&t->s[n - 1], group_fd);
+			denied += deny(&t->s[n - 1], group_fd, SLOT_BURYING);
 	}
 	return denied;
 }

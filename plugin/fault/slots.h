@@ -22,8 +22,10 @@
  *   READING   → FREE       engine, when nothing was there to read
  *   READING   → WAITING    engine, once the fields below are filled from `raw`
  *   WAITING   → ANSWERING  engine (compare-and-swap); `response` is stored before
- *   WAITING   → DENYING    keeper (compare-and-swap): deadline passed, or three engines died
- *   DENYING   → DENIED     keeper, after its answer went out
+ *   WAITING   → DENYING    keeper (compare-and-swap): the deadline passed
+ *   WAITING   → BURYING    anchor (compare-and-swap), between engines: three died over it
+ *   DENYING   → DENIED     keeper, after its answer went out; likewise
+ *   BURYING   → DENIED     anchor
  *   ANSWERING → FREE       engine, after write(2), close(2) and zeroing `raw`
  *   DENIED    → FREE       engine, after close(2) and zeroing `raw`
  *
@@ -32,7 +34,9 @@
  *
  * A new engine, before it reads anything from a group: READING with event_len != 0 in `raw` was
  * read and becomes WAITING; ANSWERING is answered again (ENOENT means that it had been); DENIED
- * is closed and freed; DENYING is left to the keeper. When the fd table was lost with the anchor
+ * is closed and freed; DENYING and BURYING are left to whoever does it. A keeper or an anchor that
+ * was killed half-way leaves such a slot to the next one, which has nobody beside it. When the fd
+ * table was lost with the anchor
  * (`table` differs from the new one's number) the fd numbers of waiting slots are taken by
  * placeholders, so that no new event can draw them.
  */
@@ -42,6 +46,7 @@ enum slot_state {
 	SLOT_WAITING,
 	SLOT_ANSWERING,
 	SLOT_DENYING,
+	SLOT_BURYING,
 	SLOT_DENIED,
 };
 
@@ -50,19 +55,19 @@ enum slot_group { SLOT_CONTENT = 0, SLOT_EXEC = 1 };
 #define SLOT_RAW 64 /* one event: 24 bytes of metadata, 24 of a range record, and room */
 
 struct slot {
-	_Atomic uint32_t state;  /* enum slot_state */
-	uint32_t group;          /* enum slot_group; set in READING */
-	int32_t fd;              /* event fd in the engine's table; the key of the answer */
-	int32_t pid;             /* who waits (tgid) */
-	uint64_t mask;           /* FAN_PRE_ACCESS, FAN_OPEN_EXEC_PERM, FAN_OPEN_PERM */
-	uint64_t dev, ino;       /* of the file the event is about (fstat of fd) */
-	uint64_t off, count;     /* the range; content group only */
-	uint64_t since_ns;       /* CLOCK_MONOTONIC, when it was read */
+	_Atomic uint32_t state;     /* enum slot_state */
+	uint32_t group;             /* enum slot_group; set in READING */
+	int32_t fd;                 /* event fd in the engine's table; the key of the answer */
+	int32_t pid;                /* who waits (tgid) */
+	uint64_t mask;              /* FAN_PRE_ACCESS, FAN_OPEN_EXEC_PERM, FAN_OPEN_PERM */
+	uint64_t dev, ino;          /* of the file the event is about (fstat of fd) */
+	uint64_t off, count;        /* the range; content group only */
+	uint64_t since_ns;          /* CLOCK_MONOTONIC, when it was read */
 	_Atomic uint32_t waited_ms; /* counted by the keeper while the slot waits for a source */
-	_Atomic uint32_t frozen; /* engine: not waiting for a source now (eviction, store I/O) */
-	uint32_t response;       /* what goes, or went, to the kernel */
-	_Atomic uint32_t deaths; /* engines that died while they handled this slot */
-	uint64_t table;          /* which fd table `fd` belongs to */
+	_Atomic uint32_t frozen;    /* engine: not waiting for a source now (eviction, store I/O) */
+	uint32_t response;          /* what goes, or went, to the kernel */
+	_Atomic uint32_t deaths;    /* engines that died while they handled this slot */
+	uint64_t table;             /* which fd table `fd` belongs to */
 	uint8_t raw[SLOT_RAW] __attribute__((aligned(8)));
 };
 
@@ -76,12 +81,12 @@ struct slots {
 	_Atomic int32_t keeper_pid; /* its opens of EROFS files (lease probes) are always allowed */
 	_Atomic int32_t guardian_pid, anchor_pid; /* for status */
 	_Atomic uint32_t engine_starts;
-	_Atomic uint32_t ready; /* an engine answers on the control socket */
+	_Atomic uint32_t ready;        /* an engine answers on the control socket */
 	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the engine loop's last round */
 	/* Which slot each thread of the engine has in hand, + 1; 0 = none. Whoever finds the engine
 	 * dead adds a death to these slots and to no others. */
 	_Atomic uint32_t in_hand[SLOTS_HANDLERS];
-	struct settings settings;   /* current settings; the keeper writes, the engine reads */
+	struct settings settings; /* current settings; the keeper writes, the engine reads */
 	struct slot s[LIMIT_SLOTS];
 	/* Who we are at which repository (store/sources.h): written by the engine and lost with the
 	 * last process, never on disk. The oldest makes room. */
@@ -110,15 +115,22 @@ int slot_answer(struct slot *s, int group_fd, uint32_t response);
 
 /* Makes the slots of a dead engine usable for this one, as described above. */
 void slots_settle(struct slots *t, const int group_fd[2]);
-/* Closes every descriptor from 3 up that is neither in @keep (sorted) nor waits for an answer. */
+/* Closes every descriptor from 3 up that is neither in @keep nor waits for an answer. */
+#define SLOTS_KEEP_MAX 16
 void slots_close_others(struct slots *t, const int *keep, int nkeep);
 
-/* --- keeper side --- */
+/* --- keeper and anchor --- */
 
-/* Adds @tick_ms to every slot that waits for a source and denies with EIO those over @deadline. */
+/*
+ * A new keeper (@state SLOT_DENYING) or a new anchor (SLOT_BURYING): what the one before it had
+ * begun to deny is denied.
+ */
+void slots_deny_again(struct slots *t, const int group_fd[2], enum slot_state state);
+/* Keeper: adds @tick_ms to every slot that waits for a source and denies with EIO those over
+ * @deadline. */
 unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
 		       uint32_t deadline_ms);
-/* The engine died: a death for each slot in hand; denies with EIO at the third. */
+/* Anchor: the engine died: a death for each slot in hand; denies with EIO at the third. */
 unsigned slots_engine_died(struct slots *t, const int group_fd[2]);
 
 unsigned slots_waiting(const struct slots *t); /* slots that are not FREE */
