@@ -313,7 +313,7 @@ static const char *from_env(const char *name, const char *fallback)
 	return v && v[0] ? v : fallback;
 }
 
-int cli_main(int argc, char **argv)
+static int run_program(int argc, char **argv)
 {
 	struct cli cli = {
 		.store = from_env("TARN_STORE", STORE_DEFAULT),
@@ -331,7 +331,13 @@ int cli_main(int argc, char **argv)
 	cli.verb = find_verb(argv[at]);
 	if (!cli.verb)
 		return cli_usage(&cli, "there is no verb '%s'", argv[at]);
-	r = run_verb(&cli, argc - at, argv + at);
+	return run_verb(&cli, argc - at, argv + at);
+}
+
+int cli_main(int argc, char **argv)
+{
+	int r = run_program(argc, argv);
+
 	if (fflush(stdout) != 0 && r == 0) {
 		fprintf(stderr, "tarn: writing the output: %s\n", err_words(errno));
 		r = 1;

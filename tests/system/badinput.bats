@@ -361,7 +361,8 @@ ask_raw() { # json
 			'{ociVersion: "1.0.2", id: $id, status: "created", pid: 1, bundle: $b}')"
 		echo "hook '$id': $status $output"
 		[ "$status" = 1 ]
-		[[ $output == "tarn-hook: "* ]] && [ "${#lines[@]}" = 1 ]
+		[[ $output == "tarn-hook: "* ]]
+		[ "${#lines[@]}" = 1 ]
 		for verb in attach detach remove; do
 			run ask_raw "$(jq -n --arg id "$id" --arg i "$digest" --arg v "$verb" \
 				'{verb: $v, id: $id, image: $i, rw: true, kind: "runtime", pid: 1}')"
