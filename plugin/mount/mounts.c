@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "oci/base/cleanup.h"
@@ -87,14 +88,15 @@ int mount_erofs(int image_fd, int tar_fd, struct err *e)
 	if (r == 0)
 		r = fs_mount(fs, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV);
 	if (r == -ENOTBLK)
-		return err_set(e, -EOPNOTSUPP, "this kernel cannot mount EROFS from a file; Linux "
+		return err_set(e, -EOPNOTSUPP,
+			       "this kernel cannot mount EROFS from a file; Linux "
 			       "6.12 or newer with CONFIG_EROFS_FS_BACKED_BY_FILE is needed");
 	return r < 0 ? fs_fail(fs, r, e, "mounting EROFS") : r;
 }
 
 void mount_set_readahead(int mount_fd, uint32_t kb)
 {
-	struct fs_sysfs_path p = { 0 };
+	struct fs_sysfs_path p = {0};
 	_cleanup_fd_ int root = openat(mount_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_fd_ int fd = -1;
 	char path[192], *slash;
@@ -110,10 +112,28 @@ void mount_set_readahead(int mount_fd, uint32_t kb)
 		dprintf(fd, "%u\n", kb);
 }
 
+/*
+ * overlayfs looks for the opaque mark when it merges a directory, but never at the roots: an opaque
+ * root directory hides what is below only if that is left out (tried on Linux 6.18).
+ */
+static unsigned lowest_visible(const int *lower, unsigned n)
+{
+	for (unsigned i = n; i-- > 1;) {
+		_cleanup_fd_ int root = openat(lower[i], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		char mark;
+
+		if (root >= 0 && fgetxattr(root, "trusted.overlay.opaque", &mark, 1) == 1 &&
+		    mark == 'y')
+			return i;
+	}
+	return 0;
+}
+
 int mount_overlay(const int *lower, unsigned n, int upper, int work, const char *label,
 		  struct err *e)
 {
 	_cleanup_fd_ int fs = fs_open("overlay");
+	unsigned lowest = lowest_visible(lower, n);
 	int r = 0;
 
 	if (fs == -ENODEV)
@@ -121,10 +141,11 @@ int mount_overlay(const int *lower, unsigned n, int upper, int work, const char 
 	if (fs < 0)
 		return err_errno(e, fs, "fsopen overlay");
 	/* overlayfs takes the topmost lower first. */
-	for (unsigned i = n; i-- > 0 && r == 0; )
+	for (unsigned i = n; i-- > lowest && r == 0;)
 		r = fs_fd(fs, "lowerdir+", lower[i]);
 	if (r == -EINVAL)
-		return fs_fail(fs, -EOPNOTSUPP, e, "overlayfs does not take lower layers by "
+		return fs_fail(fs, -EOPNOTSUPP, e,
+			       "overlayfs does not take lower layers by "
 			       "descriptor; Linux 6.13 or newer is needed");
 	if (r == 0)
 		r = fs_fd(fs, "upperdir", upper);

@@ -87,7 +87,7 @@ static int check_tar(const struct layer *l, struct err *e)
 
 	if (fstat(l->fd_fill, &st) < 0)
 		return err_errno(e, -errno, "the tar");
-	if ((uint64_t)st.st_size != l->index.tar_size)
+	if ((uint64_t)st.st_size != layer_file_size(l->index.tar_size))
 		return err_set(e, -EUCLEAN, "the tar has not the size that the index says");
 	return 0;
 }

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "oci/base/buf.h"
-#include "oci/base/bytes.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/erofs/image.h"
@@ -14,6 +13,7 @@
 #include "plugin/engine.h"
 #include "plugin/log.h"
 #include "plugin/store/kept.h"
+#include "plugin/store/layer.h"
 #include "plugin/store/pass.h"
 #include "plugin/store/present.h"
 
@@ -124,8 +124,7 @@ static int finish_tar(const struct ingest *in, int fd, uint64_t size, struct err
 {
 	struct keep_file f = file_of_layer(KEEP_TAR, &in->diff_id, &in->scope);
 
-	/* EROFS reads whole blocks, also the last one of a tar that ends without its padding. */
-	if (ftruncate(fd, (off_t)round_up(size, 512)) < 0 || fdatasync(fd) < 0)
+	if (ftruncate(fd, (off_t)layer_file_size(size)) < 0 || fdatasync(fd) < 0)
 		return err_errno(e, -errno, "writing its content");
 	return file_publish(in->en, &f, e);
 }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "oci/base/bytes.h"
 #include "oci/erofs/image.h"
 #include "oci/index/blobmap.h"
 #include "oci/index/index.h"
@@ -148,6 +149,15 @@ static inline bool span_present(const struct span *s)
 /* Spans that overlap tar bytes [off, off + len), rounded out to whole spans; last is inclusive. */
 void layer_spans_of(const struct layer *l, uint64_t off, uint64_t len, uint32_t *ret_first,
 		    uint32_t *ret_last);
+
+/*
+ * The size of the file that holds a layer's tar. EROFS reads whole blocks, also the last one of a
+ * tar that ends without its padding (as umoci insert leaves it).
+ */
+static inline uint64_t layer_file_size(uint64_t tar_size)
+{
+	return round_up(tar_size, 512);
+}
 
 struct layer *layer_free(struct layer *l);
 

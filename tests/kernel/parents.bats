@@ -156,3 +156,34 @@ check_tree() { # reference
 	# Most of them need a parents image, or this would say little.
 	[ "$(find "$TARN_STORE/images" -name '*.erofs' | wc -l)" -ge 12 ]
 }
+
+@test "an opaque root directory hides every layer below it" {
+	mkdir "$RIG"/{lower,upper}
+	echo low >"$RIG/lower/low"
+	echo up >"$RIG/upper/up"
+	: >"$RIG/upper/.wh..wh..opq"
+	tar -C "$RIG/lower" -cf "$RIG/lower.tar" .
+	tar -C "$RIG/upper" -cf "$RIG/upper.tar" .
+	"$RIG_FIXTURES/mkimage.py" --fresh --compression gzip --config '{"Cmd":["/x"]}' \
+		"$RIG/opaque" "$RIG/lower.tar" "$RIG/upper.tar" >/dev/null
+	tarn -q pull "oci:$RIG/opaque" --name opaque
+	mkdir "$RIG/m"
+	tarn mount opaque "$RIG/m"
+	[ "$(ls "$RIG/m")" = up ]
+	tarn umount "$RIG/m"
+}
+
+@test "an image that umoci insert made: no padding and no end marker in its tar" {
+	local layout=$RIG/inserted
+	umoci init --layout "$layout"
+	umoci new --image "$layout:latest"
+	head -c 70001 /dev/urandom >"$RIG/random"
+	umoci insert --image "$layout:latest" "$RIG/random" /opt/random
+	tarn -q pull "oci:$layout:latest" --name inserted
+	mkdir "$RIG/m"
+	tarn mount inserted "$RIG/m"
+	cmp "$RIG/random" "$RIG/m/opt/random"
+	tarn fill --wait inserted
+	tarn verify inserted
+	tarn umount "$RIG/m"
+}

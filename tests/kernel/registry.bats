@@ -1,0 +1,115 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# An image that comes from a registry as it is touched: by fetchers locked away without files.
+
+load ../fixtures/rig
+
+setup() {
+	rig_setup
+	need_tarn_kernel
+	need runc
+	export TARN_RUNDIR=$RIG/run
+	RIG_MOUNTS+=("$TARN_RUNDIR")
+	layout=$(image_odd gzip)
+}
+teardown() { rig_teardown; }
+
+settings() { # line...
+	printf '%s\n' "$@" >"$RIG/tarn.conf"
+	start_tarnd --config "$RIG/tarn.conf"
+}
+
+hello() { # image
+	timeout 60 "$B/tarn" run --rm -e GREETING=hello "$1" /bin/probe env | grep -o 'hello$'
+}
+
+fetched() { tarn status --json | jq .daemon.bytes.fetched; }
+
+@test "docker-registry: nothing is kept by the pull, a run brings what it touches" {
+	start_registry
+	registry_push "$layout" odd
+	start_tarnd
+	tarn -q pull --keep none "docker://$REGISTRY/odd"
+	[ "$(tarn images --json | jq '.[0].resident')" = 0 ]
+	[ "$(hello "$REGISTRY/odd:latest")" = hello ]
+	[ "$(fetched)" -gt 0 ]
+}
+
+@test "what crossed the network for the index is kept, and nothing is fetched again" {
+	start_registry
+	registry_push "$layout" odd
+	start_tarnd
+	tarn -q pull "docker://$REGISTRY/odd"
+	[ "$(tarn images --json | jq '.[0].resident')" -gt 0 ]
+	rig_stop_registries
+	[ "$(hello "$REGISTRY/odd:latest")" = hello ]
+	[ "$(fetched)" = 0 ]
+}
+
+@test "by name over TLS: an unknown certificate is refused, unless it is said not to look" {
+	openssl req -x509 -newkey rsa:2048 -nodes -keyout "$RIG/key" -out "$RIG/cert" -days 2 \
+		-subj /CN=registry.test -addext subjectAltName=DNS:registry.test 2>/dev/null
+	start_pyregistry "$layout" --cert "$RIG/cert" --key "$RIG/key"
+	# The name is known to this test's own mount namespace alone.
+	printf '127.0.0.1 localhost registry.test\n' >"$RIG/hosts"
+	mount --bind "$RIG/hosts" /etc/hosts
+	RIG_MOUNTS+=(/etc/hosts)
+	start_tarnd
+	port=${REGISTRY#*:}
+	run tarn -q pull --keep none "docker://registry.test:$port/x"
+	[ "$status" = 1 ]
+	[[ $output == *"registry.test:$port/x:latest"*certificate* ]]
+	tarn -q pull --keep none --tls-verify=false --name x "docker://registry.test:$port/x"
+	[ "$(hello x)" = hello ]
+	umount /etc/hosts
+	RIG_MOUNTS=("$TARN_RUNDIR")
+}
+
+@test "a token that ends is fetched anew under a running container" {
+	start_pyregistry "$layout"
+	registry_control '{"auth":"bearer","token_expires":2,"token_valid":1}'
+	start_tarnd
+	tarn -q pull --keep none --name x "docker://$REGISTRY/x"
+	sleep 1.5
+	[ "$(hello x)" = hello ]
+	grep -q '"auth": "Bearer"' "$RIG/requests"
+}
+
+@test "a registry that is silent for less than the deadline is a slow read, no more" {
+	start_pyregistry "$layout"
+	settings 'fault.deadline = 30s' 'http.stall_timeout = 1s'
+	tarn -q pull --keep none --name x "docker://$REGISTRY/x"
+	registry_control '{"fault":"mute","fault_count":2}'
+	[ "$(hello x)" = hello ]
+}
+
+@test "past the deadline the reader gets an error, and recovery needs no restart" {
+	start_pyregistry "$layout"
+	settings 'fault.deadline = 2s' 'http.stall_timeout = 1s'
+	tarn -q pull --keep none --name x "docker://$REGISTRY/x"
+	mkdir "$RIG/m"
+	tarn mount x "$RIG/m"
+	registry_control '{"fault":"500"}'
+	run timeout 30 cat "$RIG/m/bin/probe"
+	[ "$status" = 1 ]
+	[[ $output == *"Input/output error"* ]]
+	grep -q 'deadline' "$RIG/tarnd.log"
+	registry_control '{}'
+	sleep 3
+	timeout 30 cat "$RIG/m/bin/probe" | cmp - "$RIG/m/bin/probe"
+	tarn umount "$RIG/m"
+}
+
+@test "wrong bytes from the registry are an error, never content" {
+	start_pyregistry "$layout"
+	settings 'fault.deadline = 4s'
+	tarn -q pull --keep none --name x "docker://$REGISTRY/x"
+	mkdir "$RIG/m"
+	tarn mount x "$RIG/m"
+	registry_control '{"fault":"flip"}'
+	run timeout 60 cat "$RIG/m/bin/probe"
+	[ "$status" = 1 ]
+	[[ $output == *"Input/output error"* ]]
+	grep -q 'wrong digest' "$RIG/tarnd.log"
+	tarn umount "$RIG/m"
+}
