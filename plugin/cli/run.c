@@ -234,7 +234,8 @@ int cmd_run(int argc, char **argv, const struct cli *cli)
 	rn.want.image = argv[optind];
 	rn.want.args = argv + optind + 1;
 	rn.want.nargs = (size_t)(argc - optind - 1);
-	/* With --rm it is removed below: while the runtime runs its hooks it still holds the mount. */
+	/* With --rm it is removed below: while the runtime runs its hooks it still holds the mount.
+	 */
 	rn.want.keep = true;
 	r = run_container(cli, &rn, &status, &e);
 	remove_dir(&rn);
