@@ -55,9 +55,9 @@ int isolate_keeper(struct err *e)
 	 * container wrote. SYS_PTRACE is not needed and not kept.
 	 */
 	static const cap_value_t keep[] = {
-		CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LEASE, CAP_KILL, CAP_SETUID, CAP_SETGID,
-		CAP_SYS_CHROOT, CAP_SETPCAP, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,
-		CAP_SETFCAP,
+		CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LEASE,   CAP_KILL,  CAP_SETUID,
+		CAP_SETGID,    CAP_SYS_CHROOT,      CAP_SETPCAP, CAP_CHOWN, CAP_DAC_OVERRIDE,
+		CAP_FOWNER,    CAP_FSETID,          CAP_SETFCAP,
 	};
 	cap_t now = cap_get_proc();
 	cap_value_t have[ARRAY_LEN(keep)];
@@ -81,7 +81,7 @@ static int drop_ids(uid_t uid, gid_t gid, struct err *e)
 
 static int no_rights(uid_t uid, gid_t gid, struct err *e)
 {
-	static const cap_value_t ids[] = { CAP_SETUID, CAP_SETGID, CAP_SETPCAP };
+	static const cap_value_t ids[] = {CAP_SETUID, CAP_SETGID, CAP_SETPCAP};
 	int r = keep_caps(ids, ARRAY_LEN(ids), e);
 
 	if (r == 0)
@@ -125,7 +125,7 @@ static int allow_only(const char *const *list, size_t n, struct err *e)
 	return r < 0 ? err_errno(e, r, "loading the system call filter") : 0;
 }
 
-static const char *const fetcher_calls[] = { SYSCALLS_FETCHER };
+static const char *const fetcher_calls[] = {SYSCALLS_FETCHER};
 
 int isolate_fetcher(int root_fd, uid_t uid, gid_t gid, struct err *e)
 {
@@ -146,22 +146,46 @@ struct result_head {
 	char text[ERR_TEXT_MAX];
 };
 
+#define RESULT_FD 3
+
+/*
+ * Parsing needs memory, and a result needs write(2): nothing is opened, not even with the rights of
+ * nobody.
+ *
+ * #syscalls parser: brk mmap munmap mremap mprotect madvise futex write getpid gettid getrandom
+ * #syscalls parser: clock_gettime rt_sigaction rt_sigprocmask rt_sigreturn tgkill exit exit_group
+ */
+static const char *const parser_calls[] = {SYSCALLS_PARSER};
+
+/* Of the caller's descriptors none stays: there is its connection to tarnd among them. */
+static int only_fd(int out)
+{
+	if (out != RESULT_FD && dup2(out, RESULT_FD) < 0)
+		return -errno;
+	for (int fd = 0; fd < RESULT_FD; fd++)
+		close(fd);
+	return close_range(RESULT_FD + 1, ~0u, 0) < 0 ? -errno : 0;
+}
+
 static void run_child(int (*fn)(void *, struct buf *, struct err *), void *ctx, size_t max, int out)
 {
-	static const struct rlimit nothing = { 0, 0 };
-	struct result_head head = { 0 };
+	static const struct rlimit nothing = {0, 0};
+	struct result_head head = {0};
 	struct err e = ERR_INIT;
 	struct buf b;
-	int r = 0;
+	int r = only_fd(out);
 
+	if (r < 0)
+		_exit(1);
 	buf_init(&b, max);
-	/* Tools of root run as root; a user who lacks the right to drop has nothing to lose here. */
+	/* Tools of root run as root; a user who lacks the right to drop has nothing to lose here.
+	 */
 	if (geteuid() == 0)
 		r = no_rights(NOBODY, NOBODY, &e);
 	if (r == 0 && setrlimit(RLIMIT_FSIZE, &nothing) < 0)
 		r = err_errno(&e, -errno, "limiting a child");
 	if (r == 0)
-		r = allow_only(fetcher_calls, ARRAY_LEN(fetcher_calls), &e);
+		r = allow_only(parser_calls, ARRAY_LEN(parser_calls), &e);
 	if (r == 0)
 		r = fn(ctx, &b, &e);
 	if (r == 0 && b.failed)
@@ -169,14 +193,14 @@ static void run_child(int (*fn)(void *, struct buf *, struct err *), void *ctx, 
 	head.code = r;
 	head.len = r < 0 ? 0 : (uint32_t)b.len;
 	memcpy(head.text, e.text, sizeof(head.text));
-	if (fd_write_full(out, &head, sizeof(head)) == 0 && head.len)
-		fd_write_full(out, b.data, head.len);
+	if (fd_write_full(RESULT_FD, &head, sizeof(head)) == 0 && head.len)
+		fd_write_full(RESULT_FD, b.data, head.len);
 	_exit(0);
 }
 
 static int read_result(int in, struct buf *out, struct err *e)
 {
-	_cleanup_buf_ struct buf raw = { 0 };
+	_cleanup_buf_ struct buf raw = {0};
 	struct result_head head;
 	int r;
 
@@ -184,17 +208,18 @@ static int read_result(int in, struct buf *out, struct err *e)
 	r = fd_read_all(in, &raw);
 	if (r < 0)
 		return err_errno(e, r, "reading from a child");
-	if (raw.len < sizeof(head))
+	if (raw.len >= sizeof(head))
+		memcpy(&head, raw.data, sizeof(head));
+	if (raw.len < sizeof(head) || raw.len - sizeof(head) != head.len)
 		return err_set(e, -EIO, "the process that parses image data ended unexpectedly");
-	memcpy(&head, raw.data, sizeof(head));
 	head.text[sizeof(head.text) - 1] = '\0';
 	if (head.code < 0)
 		return err_set(e, head.code, "%s", head.text);
 	return buf_put(out, raw.data + sizeof(head), raw.len - sizeof(head));
 }
 
-int isolate_call(int (*fn)(void *ctx, struct buf *out, struct err *e), void *ctx,
-		 struct buf *out, struct err *e)
+int isolate_call(int (*fn)(void *ctx, struct buf *out, struct err *e), void *ctx, struct buf *out,
+		 struct err *e)
 {
 	int pipefd[2], r, status;
 	pid_t pid;

@@ -26,11 +26,11 @@ int isolate_engine(uid_t uid, gid_t gid, struct err *e);
 int isolate_fetcher(int root_fd, uid_t uid, gid_t gid, struct err *e);
 
 /*
- * For the programs of root (tarn, tarn-runtime): runs @fn in a child that has no rights, no files
- * and the fetcher's allow-list, and collects what it appends to its buffer. Text that came out of
+ * For the programs of root (tarn, tarn-runtime): runs @fn in a child that has no rights and no
+ * descriptors, can open nothing, and collects what it appends to its buffer. Text that came out of
  * an image is parsed in there (law 7). The child's error text comes back in @e.
  */
-int isolate_call(int (*fn)(void *ctx, struct buf *out, struct err *e), void *ctx,
-		 struct buf *out, struct err *e);
+int isolate_call(int (*fn)(void *ctx, struct buf *out, struct err *e), void *ctx, struct buf *out,
+		 struct err *e);
 
 #endif

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Children without rights (plugin/isolate.c): what comes back from them, and what ends them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+/* cmocka wants the headers above before it. */
+#include <cmocka.h>
+
+#include "oci/base/buf.h"
+#include "oci/base/cleanup.h"
+#include "oci/base/err.h"
+#include "plugin/isolate.h"
+
+#define ENDED "the process that parses image data ended unexpectedly"
+
+/* Memory that a child tells us through what it got as far as. */
+static volatile int *seen;
+
+static int call(int (*fn)(void *, struct buf *, struct err *), void *ctx, struct buf *out,
+		size_t max, struct err *e)
+{
+	*e = (struct err)ERR_INIT;
+	*seen = 0;
+	buf_init(out, max);
+	return isolate_call(fn, ctx, out, e);
+}
+
+static int put_text(void *ctx, struct buf *out, struct err *e)
+{
+	const char *text = ctx;
+
+	return buf_put(out, text, strlen(text));
+}
+
+static void result_comes_back(void **state)
+{
+	struct buf out;
+	struct err e;
+
+	assert_int_equal(call(put_text, (void *)"hello", &out, 100, &e), 0);
+	assert_int_equal(out.len, 5);
+	assert_memory_equal(out.data, "hello", 5);
+	/* Behind what is there already. */
+	assert_int_equal(isolate_call(put_text, (void *)", world", &out, &e), 0);
+	assert_int_equal(out.len, 12);
+	assert_memory_equal(out.data, "hello, world", 12);
+	buf_free(&out);
+	assert_int_equal(call(put_text, (void *)"", &out, 100, &e), 0);
+	assert_int_equal(out.len, 0);
+	buf_free(&out);
+}
+
+/* More than a pipe holds, from memory that the child has to ask for. */
+#define BIG (8u << 20)
+
+static int put_big(void *ctx, struct buf *out, struct err *e)
+{
+	for (size_t i = 0; i < BIG; i += 4096) {
+		char page[4096];
+
+		memset(page, (int)(i >> 12) & 0xff, sizeof(page));
+		if (buf_put(out, page, sizeof(page)) < 0)
+			return out->failed;
+	}
+	return 0;
+}
+
+static void a_big_result(void **state)
+{
+	struct buf out;
+	struct err e;
+
+	assert_int_equal(call(put_big, NULL, &out, BIG, &e), 0);
+	assert_int_equal(out.len, BIG);
+	assert_int_equal(out.data[BIG - 1], ((BIG >> 12) - 1) & 0xff);
+	buf_free(&out);
+	assert_int_equal(call(put_big, NULL, &out, BIG - 1, &e), -EFBIG);
+	assert_int_equal(out.len, 0);
+	buf_free(&out);
+}
+
+static int refuse(void *ctx, struct buf *out, struct err *e)
+{
+	buf_put(out, "half", 4);
+	return err_set(e, -EBADMSG, "line 3: %s", (const char *)ctx);
+}
+
+static void error_text_comes_back(void **state)
+{
+	struct buf out;
+	struct err e;
+
+	assert_int_equal(call(refuse, (void *)"no such key", &out, 100, &e), -EBADMSG);
+	assert_string_equal(e.text, "line 3: no such key");
+	assert_int_equal(e.code, -EBADMSG);
+	assert_int_equal(out.len, 0);
+	assert_int_equal(isolate_call(refuse, (void *)"x", &out, NULL), -EBADMSG);
+	buf_free(&out);
+}
+
+/* --- what ends a child; each would say so if it got past --- */
+
+static int past(void)
+{
+	*seen = 1;
+	return 0;
+}
+
+static int try_open(void *ctx, struct buf *out, struct err *e)
+{
+	return open("/etc/passwd", O_RDONLY) >= -1 ? past() : 0;
+}
+
+static int try_exec(void *ctx, struct buf *out, struct err *e)
+{
+	char *const argv[] = {(char *)"true", NULL};
+
+	return execv("/bin/true", argv) >= -1 ? past() : 0;
+}
+
+static int try_socket(void *ctx, struct buf *out, struct err *e)
+{
+	return socket(AF_UNIX, SOCK_STREAM, 0) >= -1 ? past() : 0;
+}
+
+static int try_kill(void *ctx, struct buf *out, struct err *e)
+{
+	return kill(getppid(), 0) >= -1 ? past() : 0;
+}
+
+static int try_fork(void *ctx, struct buf *out, struct err *e)
+{
+	return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) >= -1 ? past() : 0;
+}
+
+static int try_stat(void *ctx, struct buf *out, struct err *e)
+{
+	struct stat st;
+
+	return stat("/", &st) >= -1 ? past() : 0;
+}
+
+static int try_crash(void *ctx, struct buf *out, struct err *e)
+{
+	signal(SIGSEGV, SIG_DFL);
+	raise(SIGSEGV);
+	return past();
+}
+
+static int try_exit(void *ctx, struct buf *out, struct err *e)
+{
+	_exit(0);
+}
+
+static void forbidden_calls_end_it(void **state)
+{
+	int (*const tries[])(void *, struct buf *, struct err *) = {
+		try_open, try_exec, try_socket, try_kill, try_fork, try_stat, try_crash, try_exit,
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(tries); i++) {
+		struct buf out;
+		struct err e;
+
+		assert_int_equal(call(tries[i], NULL, &out, 100, &e), -EIO);
+		assert_string_equal(e.text, ENDED);
+		assert_int_equal(*seen, 0);
+		assert_int_equal(out.len, 0);
+		buf_free(&out);
+	}
+	/* None is left behind. */
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+}
+
+static int use_descriptor(void *ctx, struct buf *out, struct err *e)
+{
+	*seen = 1;
+	if (write(*(int *)ctx, "x", 1) == 1)
+		*seen = 2;
+	return 0;
+}
+
+/* What the caller has open, its connection to tarnd above all, is not for the child. */
+static void no_descriptor_is_inherited(void **state)
+{
+	struct buf out;
+	struct err e;
+	int p[2];
+
+	assert_int_equal(pipe2(p, O_NONBLOCK), 0);
+	assert_int_equal(call(use_descriptor, &p[1], &out, 100, &e), 0);
+	assert_int_equal(*seen, 1);
+	buf_free(&out);
+	close(p[0]);
+	close(p[1]);
+}
+
+/* It dies after it announced more than it could send. */
+static int lie(void *ctx, struct buf *out, struct err *e)
+{
+	const struct {
+		int32_t code;
+		uint32_t len;
+		char text[ERR_TEXT_MAX];
+		char some[10];
+	} head = {.len = 1000, .some = "truncated"};
+
+	for (int fd = 3; fd < 64; fd++)
+		if (write(fd, &head, sizeof(head)) > 0)
+			_exit(0);
+	return -EBADF;
+}
+
+static void half_a_result_is_none(void **state)
+{
+	struct buf out;
+	struct err e;
+
+	assert_int_equal(call(lie, NULL, &out, 2000, &e), -EIO);
+	assert_string_equal(e.text, ENDED);
+	assert_int_equal(out.len, 0);
+	buf_free(&out);
+}
+
+/* --- for good: engine and keeper --- */
+
+/* Runs @fn in a child; its exit status. */
+static int in_child(int (*fn)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(fn());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void cap_freep(cap_t *caps)
+{
+	cap_free(*caps);
+}
+
+static int has_cap(cap_value_t cap, cap_flag_t set)
+{
+	_cleanup_(cap_freep) cap_t caps = cap_get_proc();
+	cap_flag_value_t on = CAP_SET;
+
+	cap_get_flag(caps, cap, set, &on);
+	return on == CAP_SET;
+}
+
+static int be_engine(void)
+{
+	struct err e = ERR_INIT;
+
+	if (isolate_engine(1999000001, 1999000001, &e) < 0)
+		return 2;
+	for (cap_value_t c = 0; cap_get_bound(c) >= 0; c++)
+		if (has_cap(c, CAP_PERMITTED) || has_cap(c, CAP_EFFECTIVE) ||
+		    has_cap(c, CAP_INHERITABLE) || cap_get_bound(c))
+			return 3;
+	if (getuid() != 1999000001 || geteuid() != 1999000001 || getgid() != 1999000001 ||
+	    getgroups(0, NULL) != 0 || setuid(0) == 0)
+		return 4;
+	return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : 5;
+}
+
+static int be_keeper(void)
+{
+	static const cap_value_t gone[] = {CAP_NET_ADMIN, CAP_SYS_MODULE, CAP_SYS_PTRACE,
+					   CAP_SYS_RAWIO, CAP_MKNOD};
+	struct err e = ERR_INIT;
+	int had = has_cap(CAP_SYS_ADMIN, CAP_PERMITTED);
+
+	if (isolate_keeper(&e) < 0)
+		return 2;
+	for (size_t i = 0; i < ARRAY_LEN(gone); i++)
+		if (has_cap(gone[i], CAP_PERMITTED) || cap_get_bound(gone[i]))
+			return 3;
+	return has_cap(CAP_SYS_ADMIN, CAP_EFFECTIVE) == had && getuid() == 0 ? 0 : 4;
+}
+
+static int open_file(void)
+{
+	return open("/etc/hostname", O_RDONLY) >= 0;
+}
+
+static int be_fetcher(void)
+{
+	struct err e = ERR_INIT;
+	char dir[] = "/tmp/isolate.XXXXXX";
+	int root = mkdtemp(dir) ? open(dir, O_RDONLY | O_DIRECTORY) : -1;
+
+	if (root < 0 || rmdir(dir) < 0)
+		return 2;
+	if (isolate_fetcher(root, 1999000002, 1999000002, &e) < 0)
+		return 3;
+	if (open_file()) /* the call is permitted; the directory is empty */
+		return 4;
+	*seen = 1;
+	mkdir("/x", 0700);
+	return 5;
+}
+
+static void rights_are_gone(void **state)
+{
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(in_child(be_engine), 0);
+	assert_int_equal(in_child(be_keeper), 0);
+	*seen = 0;
+	assert_int_equal(in_child(be_fetcher), -SIGSYS);
+	assert_int_equal(*seen, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(result_comes_back),
+		cmocka_unit_test(a_big_result),
+		cmocka_unit_test(error_text_comes_back),
+		cmocka_unit_test(forbidden_calls_end_it),
+		cmocka_unit_test(no_descriptor_is_inherited),
+		cmocka_unit_test(half_a_result_is_none),
+		cmocka_unit_test(rights_are_gone),
+	};
+
+	seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (seen == MAP_FAILED)
+		return 1;
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("isolate", tests, NULL, NULL);
+}
