@@ -66,6 +66,8 @@ static int take_volume(const struct cli *cli, const char *text, struct bundle_wa
 
 	if (!colon || colon == text || !colon[1])
 		return cli_usage(cli, "volume '%s' is not of the form SRC:DST[:ro]", text);
+	if (colon[1] != '/')
+		return cli_usage(cli, "volume '%s': where it goes must be absolute", text);
 	if (end && strcmp(end, ":ro") != 0 && strcmp(end, ":rw") != 0)
 		return cli_usage(cli, "volume '%s': only :ro can follow", text);
 	src = given ? realpath(given, NULL) : NULL;

@@ -160,7 +160,7 @@ static int read_file(int root, const char *path, struct buf *out, struct err *e)
 	else if (fstat(fd, &st) < 0)
 		r = -errno;
 	else if (!S_ISREG(st.st_mode))
-		r = -EINVAL;
+		return err_set(e, -EBADMSG, "/%s of the image is no file", path);
 	else
 		r = fd_read_all(fd, out);
 	return r < 0 ? err_errno(e, r, "/%s of the image", path) : 0;
@@ -199,6 +199,13 @@ static bool is_numeric(const char *user)
 	return user[strspn(user, "0123456789:")] == '\0';
 }
 
+/* Options have been checked: what is left is the image's fault and no wrong usage. */
+static int image_fault(const struct bundle_want *w, int r, struct err *e)
+{
+	err_wrap(e, r, "%.200s", w->image);
+	return e->code = r == -EINVAL ? -EBADMSG : r;
+}
+
 /* Runtimes look up a numeric user's home themselves. */
 static int find_accounts(const struct cli *cli, struct compose *c, struct err *e)
 {
@@ -208,10 +215,12 @@ static int find_accounts(const struct cli *cli, struct compose *c, struct err *e
 
 	buf_init(&user, LIMIT_PATH);
 	r = isolate_call(put_user, c, &user, e);
-	text = r == 0 ? buf_cstr(&user) : NULL;
-	if (r == 0 && !text)
+	if (r < 0)
+		return image_fault(c->want, r, e);
+	text = buf_cstr(&user);
+	if (!text)
 		return err_errno(e, -ENOMEM, "the image's user");
-	return r < 0 || is_numeric(text) ? r : read_accounts(cli, c, e);
+	return is_numeric(text) ? 0 : read_accounts(cli, c, e);
 }
 
 /* With cgroup v1 each runtime wants it another way; containers can do without. */
@@ -256,5 +265,5 @@ int compose_config(const struct cli *cli, const struct bundle_want *w, struct bu
 	c.hook = hook;
 	c.socket = socket;
 	r = isolate_call(put_bundle, &c, out, e);
-	return r < 0 ? err_wrap(e, r, "%.200s", w->image) : 0;
+	return r < 0 ? image_fault(w, r, e) : 0;
 }

@@ -26,10 +26,13 @@ store_list() {
 		sed 's/sources.json .*/sources.json/' | sort
 }
 
+# A layer that nobody needs any more is put away in the background: that is waited for.
 unchanged() { # what store_list said before
-	local now
-	now=$(store_list)
-	diff <(echo "$1") <(echo "$now")
+	rig_wait 5 "the store as it was" is_unchanged "$1" || diff <(echo "$1") <(store_list)
+}
+
+is_unchanged() {
+	[ "$1" = "$(store_list)" ]
 }
 
 # A command that must fail: with this code, with one line on stderr that has this in it, with nothing
@@ -247,6 +250,31 @@ mount_image() { # name
 		$'0\n54321\n99999' ]
 	[ ! -e "$RIG/at/many/100000" ]
 	tarn umount "$RIG/at"
+}
+
+@test "configs that no container can be made from" {
+	start_tarnd
+	local name pattern
+	while read -r name pattern; do
+		tarn -q pull "$(bad_image "$name")" --name "$name"
+		fails 1 "$pattern" timeout 20 "$B/tarn" bundle "$name" "$RIG/bundle" ||
+			{ echo "the image was $name" >&2; return 1; }
+		[ ! -e "$RIG/bundle" ]
+	done <<-EOF
+		run-no-command command
+		run-no-config command
+		run-user ghost
+		run-group ghosts
+		run-user-number 99999999999
+		run-directory \.\./up
+		run-command-type Cmd
+		run-env-type Env
+		run-os windows
+		run-passwd-fifo passwd
+		run-passwd-device passwd
+		run-passwd-dir passwd
+		run-passwd-out daemon
+	EOF
 }
 
 @test "good layers of a bad image are collected" {
