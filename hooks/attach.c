@@ -2,8 +2,10 @@
 #include "hooks/attach.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
@@ -82,6 +84,26 @@ int attach_open(const struct attach_request *rq, int *ret_mount_fd, struct err *
 	if (r < 0)
 		return r;
 	*ret_mount_fd = fd;
+	return 0;
+}
+
+int attach_check_root(int mount_fd, struct err *e)
+{
+	static const char *const names[] = {"proc", "sys", "dev"};
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (fstatat(mount_fd, names[i], &st, AT_SYMLINK_NOFOLLOW) < 0) {
+			if (errno != ENOENT)
+				return err_errno(e, -errno, "/%s of the image", names[i]);
+		} else if (!S_ISDIR(st.st_mode)) {
+			return err_set(
+				e, -ENOTDIR,
+				"/%s of the image is no directory: a runtime could be led to "
+				"the host's",
+				names[i]);
+		}
+	}
 	return 0;
 }
 

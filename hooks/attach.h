@@ -27,6 +27,13 @@ int attach_open(const struct attach_request *rq, int *ret_mount_fd, struct err *
 /* Letters, digits and "_.+-", first a letter or digit, shorter than LIMIT_ID (as runc does). */
 int attach_id_check(const char *id, struct err *e);
 
+/*
+ * For whoever hands the mounted image to a runtime as its root: /proc, /sys and /dev must be real
+ * directories, or missing. Runtimes make links and nodes in /dev by path, and a link of the image
+ * there would lead them to the host (runc 1.1).
+ */
+int attach_check_root(int mount_fd, struct err *e);
+
 /* The container is gone for good: its writable layer may be removed. */
 int attach_remove(const char *socket, const char *id, struct err *e);
 

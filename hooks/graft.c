@@ -1,258 +1,153 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hooks/graft.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "hooks/mnt.h"
+#include "hooks/pieces.h"
+#include "hooks/target.h"
 #include "hooks/tree.h"
+#include "hooks/walk.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/fd.h"
-#include "oci/base/limits.h"
 
-/* An entry of the image's root directory, and what will stand for it in the stub. */
-struct piece {
-	char name[LIMIT_FILE_NAME + 1];
-	char *link; /* owned: a symbolic link to make; NULL: a mount */
-	bool dir;
-	int fd; /* owned: the detached copy */
-};
+/* --- aside: a file system of its own on top of the root directory, for as long as it takes --- */
 
-struct pieces {
-	struct piece *v; /* owned; LIMIT_GRAFTS of them */
-	size_t n;
-};
-
-static void pieces_free(struct pieces *ps)
+static int open_aside(const struct target *t, struct err *e)
 {
-	for (size_t i = 0; i < ps->n; i++) {
-		free(ps->v[i].link);
-		cleanup_closep(&ps->v[i].fd);
-	}
-	free(ps->v);
-}
+	int fd;
 
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
-
-/* --- what there is to graft --- */
-
-static int read_link(int dirfd, const char *name, char **ret)
-{
-	char text[PATH_MAX];
-	ssize_t n = readlinkat(dirfd, name, text, sizeof(text) - 1);
-
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	*ret = strdup(text);
-	return *ret ? 0 : -ENOMEM;
-}
-
-/*
- * A link of the image where the stub has something else already: the runtime has made a directory
- * or file there to mount on. It gets what the link leads to within the image.
- */
-static int take_linked(struct piece *p, int image, const struct stat *there)
-{
-	_cleanup_fd_ int fd = fd_open_in_root(image, p->name, O_PATH, 0);
-	struct stat st;
-
+	/* By path: mount(2) knows no other way; target_enter() has looked at what is there. */
+	if (mount("tarn", t->path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700") < 0)
+		return err_errno(e, -errno, "putting mounts aside");
+	fd = open(t->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (S_ISDIR(st.st_mode) != S_ISDIR(there->st_mode))
-		return S_ISDIR(there->st_mode) ? -ENOTDIR : -EISDIR;
-	p->dir = S_ISDIR(st.st_mode);
-	p->fd = mnt_clone(fd, true);
-	return p->fd < 0 ? p->fd : 0;
+		return err_errno(e, -errno, "putting mounts aside");
+	return fd;
 }
 
-static int take_piece(struct piece *p, const struct target *t, int image)
+static int close_aside(const struct target *t, struct err *e)
 {
-	struct stat st, there;
-
-	if (fstatat(image, p->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	if (S_ISLNK(st.st_mode)) {
-		if (fstatat(t->rootfs, p->name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    !S_ISLNK(there.st_mode))
-			return take_linked(p, image, &there);
-		return read_link(image, p->name, &p->link);
-	}
-	p->dir = S_ISDIR(st.st_mode);
-	p->fd = mnt_clone_at(image, p->name, true);
-	return p->fd < 0 ? p->fd : 0;
+	return umount2(t->path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0
+		       ? err_errno(e, -errno, "unmounting what mounts were put aside on")
+		       : 0;
 }
 
-static bool is_dots(const char *name)
-{
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
-static int take_pieces(struct pieces *ps, const struct tree *tr, const struct target *t, int image,
-		       struct err *e)
-{
-	int fd = openat(image, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_(closedirp) DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-	ps->v = calloc(LIMIT_GRAFTS, sizeof(*ps->v));
-	if (!d || !ps->v)
-		return err_errno(e, d ? -ENOMEM : -errno, "the image's root directory");
-	for (struct dirent *de = readdir(d); de; de = readdir(d)) {
-		struct piece *p = &ps->v[ps->n];
-		int r;
-
-		if (is_dots(de->d_name) || tree_has_top(tr, de->d_name))
-			continue;
-		if (ps->n == LIMIT_GRAFTS)
-			return err_set(e, -E2BIG,
-				       "the image's root directory has more than %d entries: this "
-				       "runtime needs tarn-runtime in front of it",
-				       LIMIT_GRAFTS);
-		memcpy(p->name, de->d_name, strnlen(de->d_name, LIMIT_FILE_NAME));
-		p->fd = -1;
-		ps->n++;
-		r = take_piece(p, t, image);
-		if (r < 0)
-			return err_errno(e, r, "/%.200s of the image", p->name);
-	}
-	return 0;
-}
-
-/* --- into the stub --- */
-
-static int place_link(const struct piece *p, int rootfs)
-{
-	_cleanup_free_ char *old = NULL;
-	int r = read_link(rootfs, p->name, &old);
-
-	if (r == 0 && strcmp(old, p->link) == 0)
-		return 0;
-	if (r == 0 && unlinkat(rootfs, p->name, 0) < 0)
-		return -errno;
-	if (r < 0 && r != -ENOENT)
-		return r;
-	return symlinkat(p->link, rootfs, p->name) < 0 ? -errno : 0;
-}
-
-/* A link in the stub that is none in the image: of an image that was run here before. */
-static int make_room(const struct piece *p, int rootfs)
-{
-	struct stat st;
-
-	if (fstatat(rootfs, p->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (S_ISLNK(st.st_mode) && unlinkat(rootfs, p->name, 0) < 0)
-		return -errno;
-	return 0;
-}
-
-static int make_file(int rootfs, const char *name)
-{
-	int fd = openat(rootfs, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-
-	if (fd < 0)
-		return errno == EEXIST ? 0 : -errno;
-	close(fd);
-	return 0;
-}
-
-static int place_mount(const struct piece *p, const struct target *t, bool readonly)
+static int put_one(int aside, size_t i, const struct submount *s)
 {
 	_cleanup_fd_ int place = -1;
-	struct stat st;
-	int id = -1, r = make_room(p, t->rootfs);
+	char name[24];
 
-	if (r == 0)
-		r = p->dir ? fd_mkdir(t->rootfs, p->name, 0755) : make_file(t->rootfs, p->name);
-	if (r < 0)
-		return r;
-	place = fd_open_beneath(t->rootfs, p->name, O_PATH | O_NOFOLLOW, 0);
-	if (place < 0)
-		return place;
-	r = fstat(place, &st) < 0 ? -errno : mnt_id(place, &id);
-	if (r < 0)
-		return r;
-	if (S_ISLNK(st.st_mode) || S_ISDIR(st.st_mode) != p->dir)
-		return p->dir ? -ENOTDIR : -EISDIR;
-	if (id != t->mount)
-		return -EBUSY;
-	/* The copies of the runtime's own mounts keep their options. */
-	r = readonly ? mnt_set_readonly(p->fd) : 0;
-	return r < 0 ? r : mnt_move(p->fd, place);
+	snprintf(name, sizeof(name), "%zu", i);
+	if (s->dir) {
+		if (mkdirat(aside, name, 0700) < 0)
+			return -errno;
+		place = openat(aside, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	} else {
+		place = openat(aside, name, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	}
+	return place < 0 ? -errno : mnt_move(s->fd, place);
 }
 
-static int place_pieces(const struct pieces *ps, const struct target *t, bool readonly,
+static int put_aside(int aside, const struct tree *tr, struct err *e)
+{
+	for (size_t i = 0; i < tr->n; i++) {
+		int r = put_one(aside, i, &tr->v[i]);
+
+		if (r < 0)
+			return err_errno(e, r, "putting the mount at /%.200s aside",
+					 tr->v[i].point);
+	}
+	return 0;
+}
+
+/* Attached for as long as it is copied. */
+static int take_pieces(int aside, int image, struct pieces *ret, struct err *e)
+{
+	_cleanup_fd_ int place = -1;
+	int r;
+
+	if (mkdirat(aside, "image", 0700) < 0)
+		return err_errno(e, -errno, "mounting the image");
+	place = openat(aside, "image", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	r = place < 0 ? -errno : mnt_set_private(image);
+	if (r == 0)
+		r = mnt_move(image, place);
+	return r < 0 ? err_errno(e, r, "mounting the image") : pieces_take(image, ret, e);
+}
+
+/* --- the stub --- */
+
+/* What a mount of the runtime's covers as a whole needs no piece below it. */
+static bool is_covered(const struct piece *p, const struct tree *tr)
+{
+	return p->dir && tree_has_top(tr, p->name);
+}
+
+static int place_pieces(const struct pieces *ps, const struct tree *tr, const struct target *t,
 			struct err *e)
 {
 	for (size_t i = 0; i < ps->n; i++) {
 		const struct piece *p = &ps->v[i];
-		int r = p->link ? place_link(p, t->rootfs) : place_mount(p, t, readonly);
+		int r = is_covered(p, tr) ? 0 : piece_place(p, t->rootfs, t->mount);
 
+		if (r == -ENOTEMPTY)
+			return err_set(e, r,
+				       "grafting /%.200s of the image: %.200s holds something "
+				       "else of that name",
+				       p->name, t->path);
 		if (r < 0)
 			return err_errno(e, r, "grafting /%.200s of the image", p->name);
 	}
 	return 0;
 }
 
-/* --- the way there --- */
-
-/* Before Linux 6.15 nothing can be mounted on, or copied from, what is not attached somewhere. */
-static int assemble_attached(struct tree *tr, struct pieces *ps, const struct target *t, int image,
-			     const char *cwd, struct err *e)
+static int make_cwd(const struct target *t, const char *cwd, struct err *e)
 {
-	int r = mnt_move(image, t->rootfs);
+	_cleanup_fd_ int fd = walk_in_root(t->rootfs, cwd, WALK_DIR, e);
 
-	if (r < 0)
-		return err_errno(e, r, "mounting the image at %.300s", t->path);
-	r = tree_place(tr, image, cwd, NULL, e);
-	if (r == 0)
-		r = take_pieces(ps, tr, t, image, e);
-	if (r < 0)
-		return r;
-	return umount2(t->path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0
-		       ? err_errno(e, -errno, "unmounting %.300s", t->path)
-		       : 0;
+	return fd < 0 ? err_wrap(e, fd, "working directory") : 0;
 }
 
-static int assemble(struct tree *tr, struct pieces *ps, const struct target *t, int image,
-		    const char *cwd, struct err *e)
+/* Last of all, and not the runtime's mounts on them: those have options of their own. */
+static int make_readonly(const struct pieces *ps, struct err *e)
 {
-	bool attach_first = false;
-	int r = tree_place(tr, image, cwd, &attach_first, e);
+	for (size_t i = 0; i < ps->n; i++) {
+		int r = ps->v[i].link ? 0 : mnt_set_readonly(ps->v[i].fd);
 
-	if (attach_first)
-		return assemble_attached(tr, ps, t, image, cwd, e);
-	return r < 0 ? r : take_pieces(ps, tr, t, image, e);
+		if (r < 0)
+			return err_errno(e, r, "making /%.200s read-only", ps->v[i].name);
+	}
+	return 0;
 }
 
 int graft(const struct target *t, int image, const char *cwd, bool readonly, struct err *e)
 {
-	_cleanup_(pieces_free) struct pieces ps = {0};
+	_cleanup_pieces_ struct pieces ps = {0};
 	_cleanup_tree_ struct tree tr = {0};
-	int r = tree_copy(t, &tr, e);
+	_cleanup_fd_ int aside = -1;
+	int r = tree_find(t, &tr, e);
 
-	if (r == 0) {
-		r = mnt_set_private(image);
-		if (r < 0)
-			err_errno(e, r, "making the image's mount private");
-	}
 	if (r == 0)
-		r = assemble(&tr, &ps, t, image, cwd, e);
+		r = aside = open_aside(t, e);
+	if (r >= 0)
+		r = put_aside(aside, &tr, e);
 	if (r == 0)
-		r = place_pieces(&ps, t, readonly, e);
-	return r < 0 ? r : tree_verify(&tr, t, t->rootfs, e);
+		r = take_pieces(aside, image, &ps, e);
+	if (r == 0)
+		r = place_pieces(&ps, &tr, t, e);
+	if (r == 0)
+		r = tree_place(&tr, t->rootfs, e);
+	if (r == 0 && cwd)
+		r = make_cwd(t, cwd, e);
+	if (r == 0 && readonly)
+		r = make_readonly(&ps, e);
+	if (r == 0)
+		r = close_aside(t, e);
+	return r < 0 ? r : tree_verify(&tr, t->rootfs, e);
 }

@@ -9,6 +9,7 @@
 #include "hooks/attach.h"
 #include "hooks/graft.h"
 #include "hooks/overmount.h"
+#include "hooks/private.h"
 #include "hooks/spec.h"
 #include "hooks/state.h"
 #include "hooks/target.h"
@@ -57,7 +58,7 @@ static int attach_image(const struct spec *s, const struct state *st, struct tar
 		r = target_enter(t, e);
 	if (r < 0)
 		return r;
-	return pinned ? graft(t, image, s->cwd, s->readonly, e) : overmount(t, image, s->cwd, e);
+	return pinned ? graft(t, image, s->cwd, s->readonly, e) : overmount(t, image, e);
 }
 
 /*
@@ -108,9 +109,12 @@ static int poststop(const struct state *st, struct err *e)
 	/* An engine may have removed its bundle first. */
 	if (r == -ENOENT)
 		return 0;
-	if (r < 0 || !s.image || s.kept)
+	if (r < 0 || !s.image)
 		return r;
-	return attach_remove(socket_path, st->id, e);
+	/* `run` in the foreground: the runtime that waits for us has the image mounted. */
+	if (s.prepared)
+		private_umount(s.root);
+	return s.kept ? 0 : attach_remove(socket_path, st->id, e);
 }
 
 static int run(const char *stage, struct err *e)

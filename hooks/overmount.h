@@ -6,11 +6,11 @@ struct err;
 struct target;
 
 /*
- * Mounts the image's file system (@image, a detached mount) over the root directory of @t, with
- * the runtime's own mounts on it: one move_mount() shows it all at once. Only where the runtime
+ * Mounts the image's file system (@image, a detached mount) over the root directory of @t, and
+ * moves the runtime's own mounts onto it. Only where the runtime
  * holds no descriptor of its root (target_pinned()): it goes on by path, and does to the image what
- * it has yet to do to the root: pivot_root, read-only, masks.
+ * it has yet to do to the root: pivot_root, working directory, read-only, masks.
  */
-int overmount(const struct target *t, int image, const char *cwd, struct err *e);
+int overmount(const struct target *t, int image, struct err *e);
 
 #endif

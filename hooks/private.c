@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -18,8 +19,7 @@
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 
-/* On the host an empty directory; in the namespaces a file system of their own covers it. */
-#define COVERED "ns"
+#define PLACE "rootfs"
 
 const char *private_rundir(void)
 {
@@ -28,9 +28,9 @@ const char *private_rundir(void)
 	return dir && dir[0] == '/' ? dir : RUNDIR_DEFAULT;
 }
 
-const char *private_path(const char *rundir, const char *id, char out[LIMIT_PATH])
+const char *private_path(const char *rundir, char out[LIMIT_PATH])
 {
-	snprintf(out, LIMIT_PATH, "%s/" COVERED "/%s/rootfs", rundir, id);
+	snprintf(out, LIMIT_PATH, "%s/" PLACE, rundir);
 	return out;
 }
 
@@ -110,37 +110,26 @@ static int make_private(const char *rundir, struct err *e)
 	return r < 0 || !shared ? r : bind_private(dir, e);
 }
 
-/* The file system that holds nothing but the mount point. */
-static int cover(int dir, const char *rundir, struct err *e)
+/*
+ * On an empty file system of its own: by that private_umount() tells our mount from any other, and
+ * what is mounted on it can be seen nowhere else.
+ */
+static int mount_in(int dir, const char *rundir, int image, struct err *e)
 {
-	char path[LIMIT_PATH];
-	int n = snprintf(path, sizeof(path), "%s/" COVERED, rundir);
-	int r = (size_t)n < sizeof(path) ? fd_mkdir(dir, COVERED, 0755) : -ENAMETOOLONG;
-
-	if (r == 0 && mount("tarn", path, "tmpfs", MS_NOSUID | MS_NODEV,
-			    "mode=0755,size=64k,nr_inodes=16") < 0)
-		r = -errno;
-	if (r < 0)
-		return err_errno(e, r, "mounting at %.300s/" COVERED, rundir);
-	r = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return r < 0 ? err_errno(e, -errno, "%.300s", path) : r;
-}
-
-static int mount_in(int covered, const char *id, int image, struct err *e)
-{
-	_cleanup_fd_ int dir = -1;
 	_cleanup_fd_ int place = -1;
-	int r = fd_mkdir(covered, id, 0755);
+	char path[LIMIT_PATH];
+	int r = fd_mkdir(dir, PLACE, 0755);
 
+	private_path(rundir, path);
+	if (r == 0 && mount("tarn", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_RDONLY, "size=4k") < 0)
+		r = -errno;
 	if (r == 0)
-		r = dir = fd_open_beneath(covered, id, O_PATH | O_DIRECTORY, 0);
+		r = place = fd_open_beneath(dir, PLACE, O_PATH | O_DIRECTORY, 0);
 	if (r >= 0)
-		r = fd_mkdir(dir, "rootfs", 0755);
-	if (r >= 0)
-		r = place = fd_open_beneath(dir, "rootfs", O_PATH | O_DIRECTORY, 0);
+		r = mnt_set_private(image);
 	if (r >= 0)
 		r = mnt_move(image, place);
-	return r < 0 ? err_errno(e, r, "mounting the root file system of %s", id) : 0;
+	return r < 0 ? err_errno(e, r, "mounting the image at %.300s", path) : 0;
 }
 
 int private_make_rundir(const char *rundir, struct err *e)
@@ -156,9 +145,8 @@ int private_make_rundir(const char *rundir, struct err *e)
 	return 0;
 }
 
-int private_mount(const char *rundir, const char *id, int image, struct err *e)
+int private_mount(const char *rundir, int image, struct err *e)
 {
-	_cleanup_fd_ int covered = -1;
 	_cleanup_fd_ int dir = -1;
 	bool shared;
 	int r = private_make_rundir(rundir, e);
@@ -168,7 +156,7 @@ int private_mount(const char *rundir, const char *id, int image, struct err *e)
 	if (r < 0)
 		return r;
 	if (unshare(CLONE_NEWNS) < 0)
-		return err_errno(e, -errno, "a mount namespace for %s", id);
+		return err_errno(e, -errno, "a mount namespace of its own");
 	/* By path again: what was opened before is in the namespace we came from. */
 	dir = open_dir(rundir, e);
 	if (dir < 0)
@@ -177,8 +165,29 @@ int private_mount(const char *rundir, const char *id, int image, struct err *e)
 	if (r == 0 && shared)
 		r = err_set(e, -EPERM, "run directory %.300s is still shared with the host",
 			    rundir);
-	if (r < 0)
-		return r;
-	covered = cover(dir, rundir, e);
-	return covered < 0 ? covered : mount_in(covered, id, image, e);
+	return r < 0 ? r : mount_in(dir, rundir, image, e);
+}
+
+static bool is_ours(const char *path)
+{
+	_cleanup_fd_ int proc = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	const struct mountinfo *m, *below = NULL;
+	struct mounttab tab = {0};
+	bool ours;
+
+	if (proc < 0 || mounttab_read(proc, &tab, NULL) < 0)
+		return false;
+	m = mounttab_top(&tab, path);
+	if (m)
+		below = mounttab_by_id(&tab, m->parent);
+	ours = below && strcmp(m->fstype, "overlay") == 0 && strcmp(below->point, path) == 0 &&
+	       strcmp(below->fstype, "tmpfs") == 0 && !below->shared;
+	mounttab_free(&tab);
+	return ours;
+}
+
+void private_umount(const char *path)
+{
+	if (is_ours(path))
+		(void)umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
 }

@@ -19,14 +19,24 @@ struct err;
  * where they are wanted to.
  */
 
-/* Where private_mount() puts the root file system of container @id; returns @out. */
-const char *private_path(const char *rundir, const char *id, char out[LIMIT_PATH]);
+/*
+ * Where private_mount() puts the root file system: the same place for every container, for each has
+ * a namespace of its own. On the host it is an empty directory, which must be there: runc starts
+ * the process of `exec` in it. Returns @out.
+ */
+const char *private_path(const char *rundir, char out[LIMIT_PATH]);
 
 /*
  * Enters a mount namespace of its own, for good, and mounts the detached @image at private_path()
  * in it. @rundir is absolute; it is made when it is missing, and must belong to us alone.
  */
-int private_mount(const char *rundir, const char *id, int image, struct err *e);
+int private_mount(const char *rundir, int image, struct err *e);
+
+/*
+ * In the namespace that private_mount() made, after the container's end: @path, where it is still
+ * mounted, is let go of. Elsewhere nothing is there to be done.
+ */
+void private_umount(const char *path);
 
 /* The run directory from the environment, or the usual one. */
 const char *private_rundir(void);

@@ -77,8 +77,10 @@ static int prepare(const struct args *a, struct spec *s, struct err *e)
 	if (r == 0)
 		r = attach_open(&rq, &image, e);
 	if (r == 0)
-		r = private_mount(rundir, a->id, image, e);
-	return r < 0 ? r : rewrite(s, private_path(rundir, a->id, root), e);
+		r = attach_check_root(image, e);
+	if (r == 0)
+		r = private_mount(rundir, image, e);
+	return r < 0 ? r : rewrite(s, private_path(rundir, root), e);
 }
 
 /* What is wrong with bundle or command line is the real runtime's to say. */

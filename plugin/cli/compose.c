@@ -242,7 +242,7 @@ static int absolute_path(const char *path, char **ret, struct err *e)
 	return n < 0 ? err_errno(e, -ENOMEM, "%s", path) : 0;
 }
 
-int compose_config(const struct cli *cli, const struct bundle_want *w, struct buf *out,
+static int compose(const struct cli *cli, const struct bundle_want *w, struct buf *out,
 		   struct err *e)
 {
 	_cleanup_(compose_free) struct compose c = {.want = w, .cgroup = has_cgroup2()};
@@ -266,4 +266,15 @@ int compose_config(const struct cli *cli, const struct bundle_want *w, struct bu
 	c.socket = socket;
 	r = isolate_call(put_bundle, &c, out, e);
 	return r < 0 ? image_fault(w, r, e) : 0;
+}
+
+int compose_config(const struct cli *cli, const struct bundle_want *w, struct buf *out,
+		   struct err *e)
+{
+	int r = compose(cli, w, out, e);
+
+	/* What is wrong with an image is no mistake in the command line (ctl_exit_code()). */
+	if (r == -EINVAL)
+		r = e->code = -EBADMSG;
+	return r;
 }

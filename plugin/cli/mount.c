@@ -67,6 +67,8 @@ static int mount_image(const struct cli *cli, const char *image, const struct pl
 	if (r == -EEXIST)
 		return err_set(e, r, "%s has an image mounted already: tarn umount it first",
 			       p->path);
+	if (r == 0)
+		r = attach_check_root(fd, e);
 	if (r < 0)
 		return r;
 	r = mnt_move(fd, target);
@@ -80,6 +82,14 @@ static int mount_image(const struct cli *cli, const char *image, const struct pl
 	return r < 0 ? err_errno(e, r, "mounting at %s", p->path) : 0;
 }
 
+/* What the kernel calls EINVAL is no mistake in the command line. */
+static int fail(const struct cli *cli, struct err *e)
+{
+	if (e->code == -EINVAL)
+		e->code = -EIO;
+	return cli_fail(cli, e);
+}
+
 int cmd_mount(int argc, char **argv, const struct cli *cli)
 {
 	_cleanup_(place_free) struct place p = {0};
@@ -91,7 +101,7 @@ int cmd_mount(int argc, char **argv, const struct cli *cli)
 	r = find_place(argv[optind + 1], &p, &e);
 	if (r == 0)
 		r = mount_image(cli, argv[optind], &p, &e);
-	return r < 0 ? cli_fail(cli, &e) : 0;
+	return r < 0 ? fail(cli, &e) : 0;
 }
 
 /* --- umount --- */
@@ -108,7 +118,8 @@ static int is_listed(const struct cli *cli, const struct place *p, bool *ret, st
 		return r;
 	*ret = false;
 	for (size_t i = 0; i < json_count(a.rows); i++) {
-		const char *id = json_get_str(json_at(a.rows, i), "id");
+		const struct json *c = json_get(json_at(a.rows, i), "container");
+		const char *id = json_get_str(c, "id");
 
 		if (id && strcmp(id, p->id) == 0)
 			*ret = true;
@@ -169,8 +180,5 @@ int cmd_umount(int argc, char **argv, const struct cli *cli)
 	r = find_place(argv[optind], &p, &e);
 	if (r == 0)
 		r = umount_image(cli, &p, &e);
-	/* Not a mistake in the command line, whatever the kernel calls it. */
-	if (r == -EINVAL)
-		e.code = -ENODEV;
-	return r < 0 ? cli_fail(cli, &e) : 0;
+	return r < 0 ? fail(cli, &e) : 0;
 }

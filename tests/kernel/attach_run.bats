@@ -1,0 +1,198 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# tarn run, bundle, mount and umount, as people use them.
+
+load ../fixtures/rig
+load attach
+
+setup() {
+	attach_setup
+	CRUN=$(runtime crun)
+}
+teardown() { rig_teardown; }
+
+image() { # config
+	make_image app "" "$1"
+}
+
+@test "run: output, input, status, environment, volumes" {
+	image '{"Entrypoint":["/bin/sh","-c"],"Cmd":["echo default"],"Env":["A=image","B=image"]}'
+	for rt in runc "$CRUN"; do
+		[ "$(tarn run --runtime "$rt" app)" = default ]
+		[ "$(tarn run --runtime "$rt" --rm app 'echo given')" = given ]
+		[ "$(echo text | tarn run --runtime "$rt" --rm app 'cat; echo end')" = $'text\nend' ]
+		[ "$(echo text | tarn run -i --runtime "$rt" --rm app cat)" = text ]
+		run tarn run --runtime "$rt" --rm app 'exit 42'
+		[ "$status" = 42 ]
+		[ "$(tarn run --runtime "$rt" --rm -e A=mine app 'echo $A $B')" = 'mine image' ]
+		mkdir -p "$RIG/vol"
+		echo host >"$RIG/vol/file"
+		[ "$(tarn run --runtime "$rt" --rm -v "$RIG/vol:/vol" app \
+			'cat /vol/file; echo x >/vol/new')" = host ]
+		[ -e "$RIG/vol/new" ]
+		run tarn run --runtime "$rt" --rm -v "$RIG/vol:/vol:ro" app 'echo x >/vol/ro'
+		[ "$status" != 0 ]
+		run tarn run --runtime "$rt" --rm --read-only app 'echo x >/etc/new'
+		[ "$status" != 0 ]
+		rm -r "$RIG/vol"
+	done
+	nothing_left
+	[ -z "$(ls -A "$TARN_RUNDIR" | grep -v '^rootfs$')" ]
+}
+
+@test "run: net is none, or the host's" {
+	image '{"Entrypoint":["/bin/sh","-c"]}'
+	[ "$(tarn run --rm app 'ls /sys/class/net')" = lo ]
+	[ "$(tarn run --rm --net host app 'readlink /proc/self/ns/net')" = "$(readlink /proc/self/ns/net)" ]
+}
+
+@test "run: --rm takes the writable layer away, a name keeps it" {
+	image '{"Entrypoint":["/bin/sh","-c"]}'
+	tarn run --rm app 'echo x >/etc/new'
+	[ -z "$(ls -A "$TARN_STORE/containers")" ]
+	tarn run --name keeps app 'echo kept >/etc/new'
+	[ "$(tarn run --name keeps app 'cat /etc/new')" = kept ]
+	[ "$(tarn run --name keeps --rm app 'cat /etc/new')" = kept ]
+	[ -z "$(ls -A "$TARN_STORE/containers")" ]
+	# Also after one that does not start.
+	run tarn run --rm app 'exec /no/such'
+	[ "$status" = 127 ]
+	run tarn run --runtime runc --rm --name bad -- app 'exit 3'
+	[ "$status" = 3 ]
+	[ -z "$(ls -A "$TARN_STORE/containers")" ]
+}
+
+@test "run: signals reach the container" {
+	image '{"Entrypoint":["/bin/sh","-c"]}'
+	for rt in runc "$CRUN"; do
+		"$B/tarn" run --rm --runtime "$rt" app 'trap "echo got; exit 9" TERM; echo ready
+			while :; do sleep 0.1; done' >"$RIG/sig.out" 2>&1 3>&- &
+		pid=$!
+		rig_wait 20 "the container" grep -qx ready "$RIG/sig.out"
+		kill -TERM $pid
+		rc=0
+		wait $pid || rc=$?
+		cat "$RIG/sig.out"
+		[ $rc = 9 ]
+		grep -qx got "$RIG/sig.out"
+	done
+	nothing_left
+}
+
+@test "run: a terminal" {
+	need script
+	image '{"Entrypoint":["/bin/sh","-c"]}'
+	out=$(script -qec "$B/tarn run --rm -t -i app 'tty; exit 5'" /dev/null </dev/null; echo "rc $?")
+	[[ $out == *dev/*rc\ 5 ]]
+	run tarn run --rm -t app true </dev/null
+	[ "$status" = 2 ]
+}
+
+@test "run: what is wrong is told before anything is done" {
+	image '{"Entrypoint":["/bin/sh","-c"]}'
+	for id in ../x a/b .x ''; do
+		run tarn run --name "$id" app true
+		[ "$status" = 2 ]
+		[[ $output == *"is no container id"* ]]
+	done
+	run tarn run --net other app true
+	[ "$status" = 2 ]
+	run tarn run -e novalue app true
+	[ "$status" = 2 ]
+	run tarn run -v onlyone app true
+	[ "$status" = 2 ]
+	run tarn run -v /no/such:/x app true
+	[ "$status" = 1 ]
+	run tarn run --runtime /no/such app true
+	[ "$status" = 1 ]
+	run tarn run unknown true
+	[ "$status" = 1 ]
+	[[ $output == *"not known"* ]]
+	nothing_left
+	[ -z "$(ls -A "$TARN_RUNDIR" 2>/dev/null | grep -v '^rootfs$')" ]
+}
+
+@test "run: the user of the image, by name and by number" {
+	image '{"Entrypoint":["/bin/sh","-c"],"User":"app","WorkingDir":"/home/app"}'
+	[ "$(tarn run --rm app 'id -u; id -g; id -G; echo $HOME; pwd')" = \
+		$'1000\n1000\n1000 50\n/home/app\n/home/app' ]
+	image '{"Entrypoint":["/bin/sh","-c"],"User":"1234:50"}'
+	[ "$(tarn run --rm app 'id -u; id -g')" = $'1234\n50' ]
+	image '{"Entrypoint":["/bin/sh","-c"],"User":"nobody-here"}'
+	run tarn run --rm app true
+	[ "$status" = 1 ]
+	[[ $output == *"nobody-here"* ]]
+	[ -z "$(ls -A "$TARN_STORE/containers")" ]
+}
+
+@test "bundle: needs a directory of its own and leaves none half done" {
+	image '{"Cmd":["/bin/sh"]}'
+	tarn bundle app "$RIG/one"
+	[ "$(ls "$RIG/one")" = $'config.json\nrootfs' ]
+	[ -z "$(ls -A "$RIG/one/rootfs")" ]
+	sum=$(sha256sum <"$RIG/one/config.json")
+	run tarn bundle app "$RIG/one"
+	[ "$status" = 1 ]
+	[[ $output == *"not empty"* ]]
+	[ "$(sha256sum <"$RIG/one/config.json")" = "$sum" ]
+	mkdir "$RIG/empty"
+	tarn bundle app "$RIG/empty" -- /bin/echo hello
+	[ "$(jq -c .process.args "$RIG/empty/config.json")" = '["/bin/echo","hello"]' ]
+	[ "$(jq -r '.annotations["org.tarn.image"]' "$RIG/empty/config.json")" = \
+		"$(tarn images --json | jq -r '.[0].digest')" ]
+	run tarn bundle unknown "$RIG/none"
+	[ "$status" = 1 ]
+	[ ! -e "$RIG/none" ]
+	run tarn bundle app "$RIG/no/parent"
+	[ "$status" = 1 ]
+	image '{"Env":["X=1"]}'
+	run tarn bundle app "$RIG/none"
+	[ "$status" = 1 ]
+	[[ $output == *"no command"* ]]
+	[ ! -e "$RIG/none" ]
+}
+
+@test "bundle: passwd and group of an image cannot lead to the host" {
+	mkdir -p "$RIG/t/etc"
+	echo 'app:x:77:77::/:' >"$RIG/passwd"
+	ln -s "$RIG/passwd" "$RIG/t/etc/passwd"
+	mkfifo "$RIG/t/etc/group"
+	make_image users "$RIG/t" '{"Cmd":["/bin/sh"],"User":"app"}'
+	run timeout 20 "$B/tarn" bundle users "$RIG/b"
+	[ "$status" = 1 ]
+	[ ! -e "$RIG/b" ]
+}
+
+@test "mount and umount" {
+	image '{"Cmd":["/bin/sh"]}'
+	mkdir "$RIG/m" "$RIG/m/has" "$RIG/other"
+	tarn mount app "$RIG/m"
+	[ "$(stat -f -c %T "$RIG/m")" = overlayfs ]
+	[ -x "$RIG/m/bin/probe" ]
+	[ "$(findmnt -no PROPAGATION "$RIG/m")" = private ]
+	[[ $(attached_as "mount-$(printf %s "$RIG/m" | sha256sum | cut -c 1-16)") == mount ]]
+	run tarn mount app "$RIG/m"
+	[ "$status" = 1 ]
+	[[ $output == *"already"* ]]
+	echo x >"$RIG/m/etc/new"
+	exec 9<"$RIG/m/etc/new"
+	run tarn umount "$RIG/m"
+	exec 9<&-
+	[ "$status" = 1 ]
+	[[ $output == *"in use"* ]]
+	tarn umount "$RIG/m/"
+	[ -d "$RIG/m/has" ]
+	[ -z "$(ls -A "$TARN_STORE/containers")" ]
+	for dir in "$RIG/m" "$RIG/other" "$RIG/none"; do
+		run tarn umount "$dir"
+		[ "$status" = 1 ]
+	done
+	# Somebody else's is left alone.
+	mount -t tmpfs tmpfs "$RIG/other"
+	run tarn umount "$RIG/other"
+	[ "$status" = 1 ]
+	umount "$RIG/other"
+	run tarn mount app "$RIG/none"
+	[ "$status" = 1 ]
+	nothing_left
+}
