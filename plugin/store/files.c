@@ -14,9 +14,9 @@
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 
-#define DIR_MAX  (2 * DIGEST_HEX + 32)
+#define DIR_MAX   (2 * DIGEST_HEX + 32)
 #define NAME_MAX_ (DIGEST_HEX + 16)
-#define TMP      ".tmp"
+#define TMP       ".tmp"
 
 /* Where a file of the store is: the directory it is in, and its name there. */
 struct place {
@@ -39,7 +39,7 @@ static void layer_dir(char *out, size_t size, const struct digest *diff_id,
 static int find_place(const struct keep_file *f, struct place *p)
 {
 	static const char *const in_layer[KEEP_KINDS] = {
-		[KEEP_TAR] = "tar",	      [KEEP_INDEX] = "index",
+		[KEEP_TAR] = "tar",           [KEEP_INDEX] = "index",
 		[KEEP_IMAGE] = "image.erofs", [KEEP_SOURCES] = "sources.json",
 		[KEEP_PRESENT] = "present",
 	};
@@ -88,7 +88,7 @@ static int make_dirs(int store, const char *path)
 	char part[DIR_MAX];
 	int r = 0;
 
-	for (const char *end = path; r == 0 && *end; ) {
+	for (const char *end = path; r == 0 && *end;) {
 		end = strchrnul(*end == '/' ? end + 1 : end, '/');
 		snprintf(part, sizeof(part), "%.*s", (int)(end - path), path);
 		r = fd_mkdir(store, part, 0700);
@@ -153,8 +153,13 @@ int store_file_publish(int store, const struct keep_file *f, struct err *e)
 	if (dir < 0)
 		return err_errno(e, dir, "store: %s", p.dir);
 	fd = fd_open_beneath(dir, tmp, O_RDONLY | O_CLOEXEC, 0);
-	if (fd == -ENOENT && faccessat(dir, p.name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return 0; /* asked again after a keeper that had done it and died */
+	if (fd == -ENOENT && faccessat(dir, p.name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+		/* Asked again after a keeper that had renamed it and died, the last step perhaps
+		 * open. */
+		if (fsync(dir) < 0)
+			return err_errno(e, -errno, "store: %s", p.dir);
+		return 0;
+	}
 	if (fd < 0)
 		return err_errno(e, fd, "store: %s/%s", p.dir, tmp);
 	if (fsync(fd) < 0)
@@ -267,7 +272,8 @@ static bool is_tmp(const char *name)
 {
 	size_t n = strlen(name);
 
-	return n > strlen(TMP) && !strcmp(name + n - strlen(TMP), TMP);
+	return !strncmp(name, STORE_TMP_PREFIX, strlen(STORE_TMP_PREFIX)) ||
+	       (n > strlen(TMP) && !strcmp(name + n - strlen(TMP), TMP));
 }
 
 static void sweep_dir(int parent, const char *name, int depth)
@@ -275,18 +281,22 @@ static void sweep_dir(int parent, const char *name, int depth)
 	int fd = fd_open_beneath(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	_cleanup_(closedirp) DIR *d = fd < 0 ? NULL : fdopendir(fd);
 
-	for (struct dirent *de = d ? readdir(d) : NULL; de; de = readdir(d)) {
-		if (de->d_name[0] == '.')
-			continue;
+	if (!d) {
+		cleanup_closep(&fd);
+		return;
+	}
+	for (struct dirent *de = readdir(d); de; de = readdir(d)) {
 		if (is_tmp(de->d_name))
 			unlinkat(dirfd(d), de->d_name, 0);
-		else if (depth > 0 && de->d_type == DT_DIR)
+		else if (depth > 0 && de->d_name[0] != '.')
 			sweep_dir(dirfd(d), de->d_name, depth - 1);
 	}
 }
 
 void store_sweep(int store)
 {
+	sweep_dir(store, ".", 0);
+	sweep_dir(store, "resolver", 1);
 	sweep_dir(store, "images", 0);
 	sweep_dir(store, "blobs", 1);
 	sweep_dir(store, "layers", 1);

@@ -13,6 +13,8 @@ struct err;
  * digests; nothing from outside becomes part of a path. @store is the store's directory.
  */
 #define STORE_FORMAT 1 /* in the file `format`; a newer one is refused */
+/* How fd_publish() names what is not complete. */
+#define STORE_TMP_PREFIX ".tmp-"
 
 /*
  * Opens @path as a store, making it (0700) when it is missing or empty, and locks it.

@@ -17,14 +17,14 @@
 #include "plugin/store/files.h"
 
 static const char *const directories[] = {
-	"images", "blobs", "blobs/sha256", "layers", "unproven", "containers", "empty",
-	"resolver", "resolver/etc",
+	"images",     "blobs", "blobs/sha256", "layers",       "unproven",
+	"containers", "empty", "resolver",     "resolver/etc",
 };
 
 /* What is not in our control may not be there: an existing directory must be empty or ours. */
 static int check_format(int store, const char *path, struct err *e)
 {
-	_cleanup_buf_ struct buf text = { 0 };
+	_cleanup_buf_ struct buf text = {0};
 	_cleanup_fd_ int fd = openat(store, "format", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	char *end;
 	long format;
@@ -38,12 +38,22 @@ static int check_format(int store, const char *path, struct err *e)
 	if (end == (char *)text.data || format < 1)
 		return err_set(e, -EINVAL, "store %s: the file 'format' is damaged", path);
 	if (format > STORE_FORMAT)
-		return err_set(e, -EINVAL, "store %s has format %ld, made by a newer tarn; this "
-			       "one knows up to %d", path, format, STORE_FORMAT);
+		return err_set(e, -EINVAL,
+			       "store %s has format %ld, made by a newer tarn; this "
+			       "one knows up to %d",
+			       path, format, STORE_FORMAT);
 	return 0;
 }
 
-static int make_store(int store, const char *path, struct err *e)
+static int make_file(int store, const char *name, const char *text, struct err *e)
+{
+	if (faccessat(store, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	return fd_publish(store, name, text, strlen(text), 0600, e);
+}
+
+/* What a start that was cut short did not make is made by the next; `format` says it is ours. */
+static int make_files(int store, const char *path, struct err *e)
 {
 	static const char layout[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
 	static const char index[] = "{\"schemaVersion\":2,\"manifests\":[]}";
@@ -51,11 +61,11 @@ static int make_store(int store, const char *path, struct err *e)
 	int r;
 
 	snprintf(format, sizeof(format), "%d\n", STORE_FORMAT);
-	r = fd_publish(store, "oci-layout", layout, strlen(layout), 0600, e);
+	r = make_file(store, "format", format, e);
 	if (r == 0)
-		r = fd_publish(store, "index.json", index, strlen(index), 0600, e);
+		r = make_file(store, "oci-layout", layout, e);
 	if (r == 0)
-		r = fd_publish(store, "format", format, strlen(format), 0600, e);
+		r = make_file(store, "index.json", index, e);
 	return r < 0 ? err_wrap(e, r, "store %s", path) : 0;
 }
 
@@ -77,7 +87,8 @@ static int make_directories(int store, const char *path, struct err *e)
 
 static int lock_store(int store, const char *path, int *ret_lock, struct err *e)
 {
-	_cleanup_fd_ int fd = openat(store, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	_cleanup_fd_ int fd =
+		openat(store, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return err_errno(e, -errno, "store %s: lock", path);
@@ -91,8 +102,8 @@ static int lock_store(int store, const char *path, int *ret_lock, struct err *e)
 static int check_events(int store, const char *path, struct err *e)
 {
 	_cleanup_fd_ int group = -1;
-	_cleanup_fd_ int fd = openat(store, "probe.tmp", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
-				     0600);
+	_cleanup_fd_ int fd =
+		openat(store, "probe.tmp", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int r;
 
 	if (fd < 0)
@@ -103,9 +114,22 @@ static int check_events(int store, const char *path, struct err *e)
 		return r;
 	r = fan_mark_content(group, fd, true);
 	if (r == -EOPNOTSUPP || r == -EINVAL)
-		return err_set(e, -EOPNOTSUPP, "store %s: its file system cannot raise pre-content "
-			       "events; use a directory on ext4, xfs or btrfs (--store)", path);
+		return err_set(e, -EOPNOTSUPP,
+			       "store %s: its file system cannot raise pre-content "
+			       "events; use a directory on ext4, xfs or btrfs (--store)",
+			       path);
 	return r < 0 ? err_errno(e, r, "store %s: marking a file", path) : 0;
+}
+
+/* A new file system brings its lost+found along; the rest is of a start that was cut short. */
+static bool is_nothing(const char *name)
+{
+	static const char *const names[] = {".", "..", "lost+found", "lock", "probe.tmp"};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	return !strncmp(name, STORE_TMP_PREFIX, strlen(STORE_TMP_PREFIX));
 }
 
 static bool is_empty(int store)
@@ -118,10 +142,8 @@ static bool is_empty(int store)
 		cleanup_closep(&fd);
 		return false;
 	}
-	/* A new file system brings its lost+found along. */
 	for (struct dirent *de = readdir(d); de; de = readdir(d))
-		n += strcmp(de->d_name, ".") && strcmp(de->d_name, "..") &&
-		     strcmp(de->d_name, "lost+found");
+		n += !is_nothing(de->d_name);
 	closedir(d);
 	return n == 0;
 }
@@ -130,7 +152,6 @@ int store_open(const char *path, int *ret_store, int *ret_lock, struct err *e)
 {
 	_cleanup_fd_ int store = -1;
 	_cleanup_fd_ int lock = -1;
-	bool fresh;
 	int r;
 
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
@@ -139,11 +160,12 @@ int store_open(const char *path, int *ret_store, int *ret_lock, struct err *e)
 	if (store < 0)
 		return err_errno(e, -errno, "store %s", path);
 	r = check_format(store, path, e);
-	fresh = r == -ENOENT;
-	if (fresh && !is_empty(store))
-		return err_set(e, -EINVAL, "store %s: the directory is neither empty nor a tarn "
-			       "store", path);
-	if (r < 0 && !fresh)
+	if (r == -ENOENT && !is_empty(store))
+		return err_set(e, -EINVAL,
+			       "store %s: the directory is neither empty nor a tarn "
+			       "store",
+			       path);
+	if (r < 0 && r != -ENOENT)
 		return r;
 	if (fchmod(store, 0700) < 0)
 		return err_errno(e, -errno, "store %s", path);
@@ -151,9 +173,9 @@ int store_open(const char *path, int *ret_store, int *ret_lock, struct err *e)
 	if (r == 0)
 		r = lock_store(store, path, &lock, e);
 	if (r == 0)
+		r = make_files(store, path, e);
+	if (r == 0)
 		r = make_directories(store, path, e);
-	if (r == 0 && fresh)
-		r = make_store(store, path, e);
 	if (r < 0)
 		return r;
 	*ret_store = take_fd(&store);
