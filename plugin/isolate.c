@@ -201,7 +201,7 @@ static void run_child(int (*fn)(void *, struct buf *, struct err *), void *ctx, 
 static int read_result(int in, struct buf *out, struct err *e)
 {
 	_cleanup_buf_ struct buf raw = {0};
-	struct result_head head;
+	struct result_head head = {0};
 	int r;
 
 	buf_init(&raw, out->max + sizeof(head));

@@ -15,23 +15,32 @@
 #include "oci/base/fd.h"
 #include "plugin/log.h"
 
-enum kind { KIND_TIME_MS, KIND_SIZE, KIND_SIZE32, KIND_KIB, KIND_COUNT, KIND_TEXT, KIND_LEVEL };
+enum kind {
+	KIND_TIME_MS,
+	KIND_DEADLINE,
+	KIND_SIZE,
+	KIND_SIZE32,
+	KIND_KIB,
+	KIND_COUNT,
+	KIND_TEXT,
+	KIND_LEVEL
+};
 
 static const struct key {
 	const char *name;
 	enum kind kind;
 	size_t offset;
 } keys[] = {
-	{ "fault.deadline", KIND_TIME_MS, offsetof(struct settings, deadline_ms) },
-	{ "exec.fill_max", KIND_SIZE, offsetof(struct settings, exec_fill_max) },
-	{ "exec.wait", KIND_TIME_MS, offsetof(struct settings, exec_wait_ms) },
-	{ "fill.readahead", KIND_SIZE32, offsetof(struct settings, readahead) },
-	{ "fill.fetchers", KIND_COUNT, offsetof(struct settings, fetchers) },
-	{ "mount.readahead", KIND_KIB, offsetof(struct settings, erofs_ra_kb) },
-	{ "http.connect_timeout", KIND_TIME_MS, offsetof(struct settings, connect_timeout_ms) },
-	{ "http.stall_timeout", KIND_TIME_MS, offsetof(struct settings, stall_timeout_ms) },
-	{ "socket.group", KIND_TEXT, offsetof(struct settings, group) },
-	{ "log.level", KIND_LEVEL, offsetof(struct settings, log_level) },
+	{"fault.deadline", KIND_DEADLINE, offsetof(struct settings, deadline_ms)},
+	{"exec.fill_max", KIND_SIZE, offsetof(struct settings, exec_fill_max)},
+	{"exec.wait", KIND_TIME_MS, offsetof(struct settings, exec_wait_ms)},
+	{"fill.readahead", KIND_SIZE32, offsetof(struct settings, readahead)},
+	{"fill.fetchers", KIND_COUNT, offsetof(struct settings, fetchers)},
+	{"mount.readahead", KIND_KIB, offsetof(struct settings, erofs_ra_kb)},
+	{"http.connect_timeout", KIND_TIME_MS, offsetof(struct settings, connect_timeout_ms)},
+	{"http.stall_timeout", KIND_TIME_MS, offsetof(struct settings, stall_timeout_ms)},
+	{"socket.group", KIND_TEXT, offsetof(struct settings, group)},
+	{"log.level", KIND_LEVEL, offsetof(struct settings, log_level)},
 };
 
 #define COUNT_MAX 256 /* fetchers: more processes than any machine has use for */
@@ -85,8 +94,11 @@ int parse_size(const char *text, uint64_t *ret)
 
 int parse_time_ms(const char *text, uint64_t *ret)
 {
-	static const struct { char unit; uint64_t ms; } units[] = {
-		{ '\0', 1000 }, { 's', 1000 }, { 'm', 60000 }, { 'h', 3600000 }, { 'd', 86400000 },
+	static const struct {
+		char unit;
+		uint64_t ms;
+	} units[] = {
+		{'\0', 1000}, {'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000},
 	};
 	const char *rest;
 	uint64_t v;
@@ -101,7 +113,7 @@ int parse_time_ms(const char *text, uint64_t *ret)
 
 static int parse_level(const char *text, int *ret)
 {
-	static const char *const word[] = { "error", "warn", "info", "debug" };
+	static const char *const word[] = {"error", "warn", "info", "debug"};
 
 	for (size_t i = 0; i < ARRAY_LEN(word); i++) {
 		if (!strcmp(text, word[i])) {
@@ -126,14 +138,20 @@ static int set_key(struct settings *s, const struct key *k, const char *value)
 	uint64_t v = 0;
 
 	switch (k->kind) {
+	case KIND_DEADLINE: /* with none at all every reader that waits would get EIO */
+		if (parse_time_ms(value, &v) < 0 || v == 0)
+			return -EINVAL;
+		return set_u32(field, v, UINT32_MAX);
 	case KIND_TIME_MS:
 		return parse_time_ms(value, &v) < 0 ? -EINVAL : set_u32(field, v, UINT32_MAX);
 	case KIND_SIZE:
 		return parse_size(value, field);
 	case KIND_SIZE32:
 		return parse_size(value, &v) < 0 ? -EINVAL : set_u32(field, v, 1u << 30);
-	case KIND_KIB:
-		return parse_size(value, &v) < 0 ? -EINVAL : set_u32(field, v >> 10, 1u << 20);
+	case KIND_KIB: /* 0: as the kernel has it */
+		if (parse_size(value, &v) < 0 || v % 1024)
+			return -EINVAL;
+		return set_u32(field, v >> 10, 1u << 20);
 	case KIND_COUNT:
 		return parse_size(value, &v) < 0 ? -EINVAL : set_u32(field, v, COUNT_MAX);
 	case KIND_TEXT:
@@ -185,7 +203,7 @@ static int set_line(struct settings *s, char *line, struct err *e)
 int settings_load(const char *path, struct settings *s, struct err *e)
 {
 	struct settings next = *s;
-	_cleanup_buf_ struct buf text = { 0 };
+	_cleanup_buf_ struct buf text = {0};
 	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char *line, *end;
 	int r, number = 0;
@@ -196,6 +214,8 @@ int settings_load(const char *path, struct settings *s, struct err *e)
 	r = fd_read_all(fd, &text);
 	if (r < 0 || !buf_cstr(&text))
 		return err_errno(e, r < 0 ? r : -ENOMEM, "settings %s", path);
+	if (strlen((char *)text.data) != text.len)
+		return err_set(e, -EINVAL, "settings %s: not a text file", path);
 	for (line = (char *)text.data; line && *line; line = end) {
 		end = strchr(line, '\n');
 		if (end)

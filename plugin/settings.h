@@ -15,16 +15,16 @@ struct err;
  * engine share, so that both see a reread at once.
  */
 struct settings {
-	uint32_t deadline_ms;     /* fault.deadline      30 s: then the reader gets EIO */
-	uint64_t exec_fill_max;   /* exec.fill_max       64M: larger executables come on demand */
-	uint32_t exec_wait_ms;    /* exec.wait           10 s */
-	uint32_t readahead;       /* fill.readahead      4M: bytes ahead of a sequential reader */
-	uint32_t fetchers;        /* fill.fetchers       (start) 0 = twice the CPUs, at least 4 */
-	uint32_t erofs_ra_kb;     /* mount.readahead     512K, read-ahead of the EROFS mounts */
+	uint32_t deadline_ms;   /* fault.deadline      30 s: then the reader gets EIO */
+	uint64_t exec_fill_max; /* exec.fill_max       64M: larger executables come on demand */
+	uint32_t exec_wait_ms;  /* exec.wait           10 s */
+	uint32_t readahead;     /* fill.readahead      4M: bytes ahead of a sequential reader */
+	uint32_t fetchers;      /* fill.fetchers       (start) 0 = twice the CPUs, at least 4 */
+	uint32_t erofs_ra_kb;   /* mount.readahead     512K, read-ahead of the EROFS mounts */
 	uint32_t connect_timeout_ms; /* http.connect_timeout 10 s */
 	uint32_t stall_timeout_ms;   /* http.stall_timeout   15 s */
-	char group[32];           /* socket.group        (start) "" = root only */
-	int log_level;            /* log.level           error | warn | info | debug */
+	char group[32];              /* socket.group        (start) "" = root only */
+	int log_level;               /* log.level           error | warn | info | debug */
 };
 
 void settings_default(struct settings *s);

@@ -122,7 +122,9 @@ static int past(void)
 
 static int try_open(void *ctx, struct buf *out, struct err *e)
 {
-	return open("/etc/passwd", O_RDONLY) >= -1 ? past() : 0;
+	_cleanup_fd_ int fd = open("/etc/passwd", O_RDONLY);
+
+	return fd >= -1 ? past() : 0;
 }
 
 static int try_exec(void *ctx, struct buf *out, struct err *e)
@@ -134,7 +136,9 @@ static int try_exec(void *ctx, struct buf *out, struct err *e)
 
 static int try_socket(void *ctx, struct buf *out, struct err *e)
 {
-	return socket(AF_UNIX, SOCK_STREAM, 0) >= -1 ? past() : 0;
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	return fd >= -1 ? past() : 0;
 }
 
 static int try_kill(void *ctx, struct buf *out, struct err *e)
@@ -296,22 +300,20 @@ static int be_keeper(void)
 	return has_cap(CAP_SYS_ADMIN, CAP_EFFECTIVE) == had && getuid() == 0 ? 0 : 4;
 }
 
-static int open_file(void)
-{
-	return open("/etc/hostname", O_RDONLY) >= 0;
-}
-
 static int be_fetcher(void)
 {
 	struct err e = ERR_INIT;
 	char dir[] = "/tmp/isolate.XXXXXX";
+	_cleanup_fd_ int fd = -1;
 	int root = mkdtemp(dir) ? open(dir, O_RDONLY | O_DIRECTORY) : -1;
 
 	if (root < 0 || rmdir(dir) < 0)
 		return 2;
 	if (isolate_fetcher(root, 1999000002, 1999000002, &e) < 0)
 		return 3;
-	if (open_file()) /* the call is permitted; the directory is empty */
+	/* The call is permitted, and the directory is empty. */
+	fd = open("/etc/passwd", O_RDONLY);
+	if (fd >= 0)
 		return 4;
 	*seen = 1;
 	mkdir("/x", 0700);
@@ -331,6 +333,7 @@ static void rights_are_gone(void **state)
 
 int main(void)
 {
+	const int no_file = -1;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(result_comes_back),
 		cmocka_unit_test(a_big_result),
@@ -341,7 +344,7 @@ int main(void)
 		cmocka_unit_test(rights_are_gone),
 	};
 
-	seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, no_file, 0);
 	if (seen == MAP_FAILED)
 		return 1;
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -34,7 +34,9 @@ static int group[2], heard[2]; /* what answers are written to; where they are re
 
 static int up(void **state)
 {
-	t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const int no_file = -1;
+
+	t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, no_file, 0);
 	if (t == MAP_FAILED)
 		return -1;
 	t->count = 8;
