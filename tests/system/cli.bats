@@ -54,7 +54,7 @@ page() { sed 's/\\//g; s/[*_]/ /g' "$RIG_TOP/plugin/$1.scd"; }
 }
 
 @test "the settings: program, manual page and example agree" {
-	sed -n 's/^\t{ "\([a-z_.]*\)", KIND_.*/\1/p' "$RIG_TOP/plugin/settings.c" | sort >"$RIG/keys"
+	sed -n 's/^\t{ *"\([a-z_.]*\)", KIND_.*/\1/p' "$RIG_TOP/plugin/settings.c" | sort >"$RIG/keys"
 	[ "$(wc -l <"$RIG/keys")" -ge 10 ]
 	diff "$RIG/keys" <(sed -n 's/^\*\([a-z_.]*\)\* = .*/\1/p' "$RIG_TOP/plugin/tarn.conf.5.scd" |
 		sort)
