@@ -55,8 +55,8 @@ image() { # config
 	[ "$(tarn run --name keeps --rm app 'cat /etc/new')" = kept ]
 	[ -z "$(ls -A "$TARN_STORE/containers")" ]
 	# Also after one that does not start.
-	run tarn run --rm app 'exec /no/such'
-	[ "$status" = 127 ]
+	run tarn run --rm app 'exec /etc/passwd'
+	[ "$status" = 126 ]
 	run tarn run --runtime runc --rm --name bad -- app 'exit 3'
 	[ "$status" = 3 ]
 	[ -z "$(ls -A "$TARN_STORE/containers")" ]
