@@ -441,7 +441,8 @@ ask_raw() { # json
 	mkdir -p "$TARN_STORE"
 	local line
 	for line in "no.such.key = 1" "fault.deadline = soon" "fault.deadline" "= 1" \
-		"fill.fetchers = 1000" "log.level = loud" "fault.deadline = 99999999d"; do
+		"fill.fetchers = 1000" "log.level = loud" "fault.deadline = 99999999d" \
+		"fault.deadline = 0" "mount.readahead = 512"; do
 		printf '%s\n' '# one' "$line" >"$RIG/conf"
 		fails 1 "$RIG/conf, line 2" timeout 20 "$B/tarnd" --store "$TARN_STORE" \
 			--socket "$TARN_SOCKET" --config "$RIG/conf"
