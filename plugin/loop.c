@@ -2,6 +2,7 @@
 #include "plugin/loop.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -17,7 +18,7 @@ struct loop_io {
 	struct loop *loop; /* borrowed */
 	int fd;            /* borrowed */
 	bool urgent;
-	bool removed;      /* freed at the end of the round */
+	bool removed; /* freed at the end of the round */
 	loop_io_fn fn;
 	void *ctx;
 	struct loop_io *next_removed;
@@ -38,8 +39,8 @@ struct post {
 };
 
 struct loop {
-	int epoll;   /* owned */
-	int wake;    /* owned eventfd */
+	int epoll; /* owned */
+	int wake;  /* owned eventfd */
 	bool quit;
 	struct loop_timer *timers;
 	struct loop_io *removed;
@@ -58,7 +59,7 @@ uint64_t clock_ns(void)
 int loop_new(struct loop **ret)
 {
 	struct loop *l = calloc(1, sizeof(*l));
-	struct epoll_event ev = { .events = EPOLLIN };
+	struct epoll_event ev = {.events = EPOLLIN};
 
 	if (!l)
 		return -ENOMEM;
@@ -115,11 +116,11 @@ int loop_add_io(struct loop *l, int fd, uint32_t events, bool urgent, loop_io_fn
 		struct loop_io **ret)
 {
 	struct loop_io *io = calloc(1, sizeof(*io));
-	struct epoll_event ev = { .events = events, .data.ptr = io };
+	struct epoll_event ev = {.events = events, .data.ptr = io};
 
 	if (!io)
 		return -ENOMEM;
-	*io = (struct loop_io){ .loop = l, .fd = fd, .urgent = urgent, .fn = fn, .ctx = ctx };
+	*io = (struct loop_io){.loop = l, .fd = fd, .urgent = urgent, .fn = fn, .ctx = ctx};
 	if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &ev) < 0) {
 		int r = -errno;
 
@@ -132,7 +133,7 @@ int loop_add_io(struct loop *l, int fd, uint32_t events, bool urgent, loop_io_fn
 
 int loop_set_events(struct loop_io *io, uint32_t events)
 {
-	struct epoll_event ev = { .events = events, .data.ptr = io };
+	struct epoll_event ev = {.events = events, .data.ptr = io};
 
 	return epoll_ctl(io->loop->epoll, EPOLL_CTL_MOD, io->fd, &ev) < 0 ? -errno : 0;
 }
@@ -156,7 +157,7 @@ int loop_after(struct loop *l, uint64_t ms, void (*fn)(void *ctx), void *ctx,
 
 	if (!t)
 		return -ENOMEM;
-	*t = (struct loop_timer){ .loop = l, .at_ms = clock_ms() + ms, .fn = fn, .ctx = ctx };
+	*t = (struct loop_timer){.loop = l, .at_ms = clock_ms() + ms, .fn = fn, .ctx = ctx};
 	while (*at && (*at)->at_ms <= t->at_ms)
 		at = &(*at)->next;
 	t->next = *at;
@@ -192,11 +193,12 @@ static void run_timers(struct loop *l)
 
 static int wait_ms(const struct loop *l)
 {
-	uint64_t now = clock_ms();
+	uint64_t now = clock_ms(), ms;
 
 	if (!l->timers)
 		return -1;
-	return l->timers->at_ms <= now ? 0 : (int)(l->timers->at_ms - now);
+	ms = l->timers->at_ms > now ? l->timers->at_ms - now : 0;
+	return ms < INT_MAX ? (int)ms : INT_MAX; /* one that is further away is looked at again */
 }
 
 int loop_post(struct loop *l, void (*fn)(void *ctx), void *ctx)
@@ -206,7 +208,7 @@ int loop_post(struct loop *l, void (*fn)(void *ctx), void *ctx)
 
 	if (!p)
 		return -ENOMEM;
-	*p = (struct post){ .fn = fn, .ctx = ctx };
+	*p = (struct post){.fn = fn, .ctx = ctx};
 	pthread_mutex_lock(&l->lock);
 	*l->last = p;
 	l->last = &p->next;
@@ -258,8 +260,10 @@ static void run_call(void *ctx)
 
 int loop_call(struct loop *l, int (*fn)(void *ctx), void *ctx)
 {
-	struct call c = { .fn = fn, .ctx = ctx, .lock = PTHREAD_MUTEX_INITIALIZER,
-			  .cond = PTHREAD_COND_INITIALIZER };
+	struct call c = {.fn = fn,
+			 .ctx = ctx,
+			 .lock = PTHREAD_MUTEX_INITIALIZER,
+			 .cond = PTHREAD_COND_INITIALIZER};
 	int r = loop_post(l, run_call, &c);
 
 	if (r < 0)

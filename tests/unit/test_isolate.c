@@ -333,7 +333,7 @@ static void rights_are_gone(void **state)
 
 int main(void)
 {
-	const int no_file = -1;
+	int memory = memfd_create("seen", MFD_CLOEXEC);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(result_comes_back),
 		cmocka_unit_test(a_big_result),
@@ -344,7 +344,9 @@ int main(void)
 		cmocka_unit_test(rights_are_gone),
 	};
 
-	seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, no_file, 0);
+	if (memory < 0 || ftruncate(memory, 4096) < 0)
+		return 1;
+	seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
 	if (seen == MAP_FAILED)
 		return 1;
 	cmocka_set_message_output(CM_OUTPUT_TAP);
