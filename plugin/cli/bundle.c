@@ -56,30 +56,37 @@ static int add_volume(struct bundle_want *w, char *src, char *dst, bool read_onl
 	return 0;
 }
 
-/* SRC:DST[:ro], like the runtimes' own mounts; a source that is not there is noticed here. */
+/* A source that is not there is noticed here, and not by the runtime. */
+static int find_source(const struct cli *cli, const char *text, size_t len, char **ret)
+{
+	_cleanup_free_ char *given = strndup(text, len);
+	struct err e = ERR_INIT;
+
+	*ret = given ? realpath(given, NULL) : NULL;
+	if (*ret)
+		return 0;
+	err_errno(&e, -errno, "volume %s", given ? given : text);
+	return cli_fail(cli, &e);
+}
+
+/* SRC:DST[:ro] */
 static int take_volume(const struct cli *cli, const char *text, struct bundle_want *w)
 {
-	const char *colon = strchr(text, ':');
-	const char *end = colon ? strchr(colon + 1, ':') : NULL;
-	_cleanup_free_ char *given = colon ? strndup(text, (size_t)(colon - text)) : NULL;
+	size_t src_len = strcspn(text, ":");
+	const char *dst = text[src_len] ? text + src_len + 1 : "";
+	size_t dst_len = strcspn(dst, ":");
+	const char *mode = dst + dst_len;
 	char *src;
+	int r;
 
-	if (!colon || colon == text || !colon[1])
+	if (src_len == 0 || dst_len == 0)
 		return cli_usage(cli, "volume '%s' is not of the form SRC:DST[:ro]", text);
-	if (colon[1] != '/')
-		return cli_usage(cli, "volume '%s': where it goes must be absolute", text);
-	if (end && strcmp(end, ":ro") != 0 && strcmp(end, ":rw") != 0)
+	if (*mode && strcmp(mode, ":ro") != 0 && strcmp(mode, ":rw") != 0)
 		return cli_usage(cli, "volume '%s': only :ro can follow", text);
-	src = given ? realpath(given, NULL) : NULL;
-	if (!src) {
-		struct err e = ERR_INIT;
-
-		err_errno(&e, -errno, "volume %s", given ? given : text);
-		return cli_fail(cli, &e);
-	}
-	if (add_volume(w, src,
-		       end ? strndup(colon + 1, (size_t)(end - colon - 1)) : strdup(colon + 1),
-		       end && strcmp(end, ":ro") == 0) < 0)
+	r = find_source(cli, text, src_len, &src);
+	if (r != 0)
+		return r;
+	if (add_volume(w, src, strndup(dst, dst_len), strcmp(mode, ":ro") == 0) < 0)
 		return cli_usage(cli, "out of memory");
 	return 0;
 }

@@ -7,6 +7,7 @@
 # The image has what makes a difference: links that lead out or nowhere, a file where runtimes
 # mount one, a user, no /work.
 
+# shellcheck disable=SC2034  # for those who load this
 WAYS='hook-runc hook-crun front-runc front-crun'
 
 attach_setup() {

@@ -210,10 +210,10 @@ upper() { echo "$TARN_STORE/containers/$1/upper"; }
 
 @test "errors of the front reach the engine's log" {
 	COMMAND=true make_bundle "$RIG/log" usual '.annotations["org.tarn.image"] = "x"'
-	run by front-runc --log "$RIG/log.json" --log-format=json run -b "$RIG/log" log
+	run by front-runc --log "$RIG/engine.json" --log-format=json run -b "$RIG/log" log
 	[ "$status" = 1 ]
-	[ "$(jq -r .level "$RIG/log.json")" = error ]
-	[[ $(jq -r .msg "$RIG/log.json") == tarn-runtime:* ]]
+	[ "$(jq -r .level "$RIG/engine.json")" = error ]
+	[[ $(jq -r .msg "$RIG/engine.json") == tarn-runtime:* ]]
 }
 
 @test "the front finds the runtime by option, environment, name and PATH" {
