@@ -35,7 +35,7 @@ struct piece {
 static void socket_address(int store, struct sockaddr_un *a)
 {
 	/* Through the descriptor: a store's path may be longer than sun_path. */
-	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
 	snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/guardian.sock", store);
 }
 
@@ -61,7 +61,7 @@ struct sender {
 static void send_fd(void *ctx, int32_t *fd)
 {
 	struct sender *s = ctx;
-	const struct piece p = { .version = WARD_VERSION, .number = *fd };
+	const struct piece p = {.version = WARD_VERSION, .number = *fd};
 
 	if (*fd >= 0 && !s->failed)
 		s->failed = keep_sendmsg(s->sock, &p, sizeof(p), fd, 1);
@@ -70,8 +70,8 @@ static void send_fd(void *ctx, int32_t *fd)
 /* True when the successor has confirmed. */
 static bool hand_over(const struct birth *b, int sock)
 {
-	const struct piece last = { .version = WARD_VERSION, .number = -1 };
-	struct sender s = { .sock = sock };
+	const struct piece last = {.version = WARD_VERSION, .number = -1};
+	struct sender s = {.sock = sock};
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 	char ok;
@@ -109,7 +109,7 @@ static bool anything_attached(struct ward *w)
 	ssize_t n;
 
 	while ((n = read(w->fd_inotify, raw, sizeof(raw))) > 0) {
-		for (ssize_t at = 0; at < n; ) {
+		for (ssize_t at = 0; at < n;) {
 			const struct inotify_event *ev = (const void *)(raw + at);
 
 			if (ev->mask & IN_IGNORED)
@@ -125,7 +125,7 @@ static bool anything_attached(struct ward *w)
 
 static void answer_successor(const struct birth *b)
 {
-	const struct timeval limit = { .tv_sec = HANDOVER_MS / 1000 };
+	const struct timeval limit = {.tv_sec = HANDOVER_MS / 1000};
 	_cleanup_fd_ int sock = accept4(b->ward->fd_linger, NULL, NULL, SOCK_CLOEXEC);
 
 	if (sock < 0)
@@ -138,8 +138,8 @@ static void answer_successor(const struct birth *b)
 
 void linger(const struct birth *b)
 {
-	struct pollfd p[] = { { .fd = b->ward->fd_linger, .events = POLLIN },
-			      { .fd = b->ward->fd_inotify, .events = POLLIN } };
+	struct pollfd p[] = {{.fd = b->ward->fd_linger, .events = POLLIN},
+			     {.fd = b->ward->fd_inotify, .events = POLLIN}};
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	setsid();
@@ -184,7 +184,8 @@ static int receive(int sock, struct receiver *rc, struct err *e)
 			return err_set(e, -EPROTO, "the earlier tarnd ended during the hand-over");
 		if (p.version != WARD_VERSION) {
 			cleanup_closep(&fd);
-			return err_set(e, -EPROTO, "containers use layers held by a tarnd of "
+			return err_set(e, -EPROTO,
+				       "containers use layers held by a tarnd of "
 				       "another version; stop them first");
 		}
 		if (p.number < 0)
@@ -225,7 +226,7 @@ static void *map_shared(int fd, size_t size)
 
 static int connect_old(int store, struct err *e)
 {
-	const struct timeval limit = { .tv_sec = HANDOVER_MS / 1000 };
+	const struct timeval limit = {.tv_sec = HANDOVER_MS / 1000};
 	_cleanup_fd_ int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct sockaddr_un a;
 
@@ -233,8 +234,9 @@ static int connect_old(int store, struct err *e)
 	if (sock < 0)
 		return err_errno(e, -errno, "socket");
 	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	if (connect(sock, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return -ENOENT;
+		return -ENOENT; /* EAGAIN too: a tarnd that lives takes no calls, however many */
 	return take_fd(&sock);
 }
 
@@ -251,6 +253,7 @@ int guard_take_over(int store, struct ward **ret_ward, struct slots **ret_slots,
 	_cleanup_fd_ int sock = connect_old(store, e);
 	struct ward *w = NULL;
 	struct slots *s = NULL;
+	char gone;
 	int r = rc ? sock : -ENOMEM;
 
 	if (r >= 0)
@@ -266,8 +269,13 @@ int guard_take_over(int store, struct ward **ret_ward, struct slots **ret_slots,
 			drop(rc);
 		return r;
 	}
+	/*
+	 * The numbers are in memory that the old guardian goes by, until it is gone: should we die
+	 * before it has our confirmation, it goes on as if nobody had asked.
+	 */
+	(void)!send(sock, "", 1, MSG_NOSIGNAL);
+	(void)!recv(sock, &gone, 1, 0);
 	ward_each_fd(w, renumber, rc);
-	(void)!write(sock, "", 1);
 	free(rc);
 	*ret_ward = w;
 	*ret_slots = s;

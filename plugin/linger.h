@@ -6,8 +6,8 @@
 
 /*
  * What a guardian does after a stop while containers still use layers: holds every descriptor,
- * hands them to the next tarnd that asks (guard_take_over), and ends when the last container that used
- * a layer is gone. Does not return.
+ * hands them to the next tarnd that asks (guard_take_over), and ends when the last container that
+ * used a layer is gone. Does not return.
  */
 void linger(const struct birth *b) __attribute__((noreturn));
 
