@@ -15,7 +15,7 @@
 #include "oci/http.h"
 #include "oci/url.h"
 
-/* Docker's name for "the secret is an identity token" (FORMATS.md 1.4). */
+/* Docker's name for "the secret is an identity token". */
 #define IDENTITY_USER "<token>"
 
 struct account {
@@ -196,7 +196,7 @@ static int exchange(struct account *a, struct http *h, const struct http_request
 	return 0;
 }
 
-/* An identity token is traded for a bearer token by an OAuth2 form (FORMATS.md 1.3). */
+/* An identity token is traded for a bearer token by an OAuth2 form (distribution auth/oauth.md). */
 static int identity_form(const struct account *a, char **ret)
 {
 	_cleanup_(auth_wipep) char *form = NULL;

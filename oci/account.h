@@ -11,7 +11,7 @@ struct http_call;
 
 /*
  * How we stand with one repository: who we are there, and the authorization that got us in last
- * (FORMATS.md 1.3). States of the authorization:
+ * (distribution auth/token.md). States of the authorization:
  *
  *	none     nothing is sent; the registry's 401 tells what it wants
  *	valid    sent along

@@ -19,7 +19,7 @@ struct registry_at;
  * 404 and 410 from it, or a broken connection, make it forgotten, and a status of these sends us
  * to the registry, once. At the registry a 401 is answered by the token flow; a 403 to an
  * authorization from earlier makes us ask again with none (some registries say 403 when a token
- * is over, FORMATS.md 1.2). An authorization fetched for this very request is not fetched again.
+ * is over). An authorization fetched for this very request is not fetched again.
  * Challenges from a host we were redirected to are not answered.
  */
 int client_new(const struct http_options *opt, struct client **ret, struct err *e);

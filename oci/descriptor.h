@@ -10,7 +10,7 @@
 struct err;
 struct json;
 
-/* What a media type means to us; OCI and Docker names map to the same value (FORMATS.md 2.1). */
+/* What a media type means to us; OCI and Docker names map to the same value. */
 enum media {
 	MEDIA_UNKNOWN = 0,
 	MEDIA_INDEX,

@@ -10,7 +10,7 @@
  * Requests that go where redirects lead. Authorization is sent only to the origin (scheme, host
  * and port) of the first URL, and no more once a redirect has left it, even if one leads back:
  * storage refuses a signature and a header together, and the registry's credentials are nobody
- * else's (FORMATS.md 1.2). From https the way never leads to http.
+ * else's. From https the way never leads to http.
  */
 struct follow {
 	char *url;    /* owned; where the answer came from in the end */

@@ -12,7 +12,7 @@ struct err;
 enum ref_kind { REF_LAYOUT, REF_REGISTRY };
 
 /*
- * Where an image comes from, as CONTRACT.md writes it: `oci:DIR[:REF]`,
+ * Where an image comes from, as the command line writes it: `oci:DIR[:REF]`,
  * `docker://HOST[:PORT]/REPO[:TAG|@DIGEST]`, or a bare `HOST/REPO…`. Plain data.
  */
 struct ref {

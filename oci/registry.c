@@ -22,7 +22,7 @@
 #define READ_STEP (64u << 10)
 #define WHAT_MAX  (2 * LIMIT_NAME + 192)
 
-/* Every type manifest.h reads (FORMATS.md 2.1). */
+/* Every type manifest.h reads. */
 #define ACCEPT_MANIFESTS                                                                           \
 	"application/vnd.oci.image.manifest.v1+json, "                                             \
 	"application/vnd.oci.image.index.v1+json, "                                                \

@@ -76,7 +76,7 @@ int registry_blob(struct registry *r, const struct registry_at *at, const struct
  * stream_free(); one stream per registry object at a time.
  *
  * Redirects are followed at most LIMIT_REDIRECTS times, without credentials once the host
- * changes. 401 starts the token flow (FORMATS.md 1.3) and is tried again once.
+ * changes. 401 starts the token flow (distribution auth/token.md) and is tried again once.
  *
  * Errors: -ENOENT 404, -EACCES 401/403, -EAGAIN 429 and 5xx (worth another try), -ETIMEDOUT,
  * -ECONNRESET and other transport errors, -EPROTO for answers that break the protocol.

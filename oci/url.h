@@ -30,7 +30,7 @@ int url_registry(const struct registry_at *at, const char *kind, const char *ref
 int url_follow(const char *from, const char *location, char **ret, struct err *e);
 
 /*
- * A token request (FORMATS.md 1.3): @realm with service and scope added, each word of @scope as a
+ * A token request (distribution auth/token.md): @realm with service and scope added, each word of @scope as a
  * parameter of its own; either may be "". -EPROTO as for url_follow(), with @https a plain HTTP
  * realm too. @ret is for free().
  */

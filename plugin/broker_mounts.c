@@ -87,7 +87,7 @@ static struct ward_layer *layer_claim(struct broker *b)
 
 /*
  * The fill descriptor is opened while no mark is on, so that it raises no events for as long as
- * it lives; a mark that an earlier life left behind is taken off first (KERNEL.md section 4).
+ * it lives; a mark that an earlier life left behind is taken off first.
  */
 static int open_fill(struct broker *b, const struct keep_file *f, struct err *e)
 {
@@ -148,7 +148,7 @@ static void layer_undo(struct broker *b, struct ward_layer *l)
 
 /*
  * Has the kernel let go of the tar? Only then a lease on it is granted: EROFS keeps its device
- * file open while the superblock lives (KERNEL.md).
+ * file open while the superblock lives (fs/erofs/super.c).
  */
 static bool tar_released(int fd_fill)
 {

@@ -13,7 +13,7 @@ struct err;
  * be undone.
  */
 
-/* keeper: exactly the capabilities DESIGN.md's table names; the rest leaves all sets for good. */
+/* keeper: exactly the capabilities listed in isolate.c; the rest leaves all sets for good. */
 int isolate_keeper(struct err *e);
 
 /* anchor and engine: own uid and gid, no groups, no capabilities, no new privileges. */

@@ -32,7 +32,7 @@ struct fan_range_record {
 	uint64_t count;
 };
 
-/* read_ahead_kb of a file system is found by the name this gives (KERNEL.md section 2). */
+/* read_ahead_kb of a file system is found by the name this gives. */
 struct fs_sysfs_path {
 	uint8_t len;
 	uint8_t name[128];

@@ -18,7 +18,7 @@ struct buf {
 };
 
 void buf_init(struct buf *b, size_t max);
-void buf_free(struct buf *b); /* NULL-safe; leaves an empty buffer with the same maximum */
+void buf_free(struct buf *b);  /* NULL-safe; leaves an empty buffer with the same maximum */
 void buf_clear(struct buf *b); /* keeps the memory, forgets content and failure */
 
 int buf_put(struct buf *b, const void *data, size_t len);

@@ -20,7 +20,7 @@ struct bytes {
 
 static inline struct bytes bytes_of(const void *p, size_t len)
 {
-	return (struct bytes){ .p = p, .left = len, .short_read = false };
+	return (struct bytes){.p = p, .left = len, .short_read = false};
 }
 
 static inline bool bytes_ok(const struct bytes *b)
@@ -63,10 +63,22 @@ static inline uint64_t bytes_le(struct bytes *b, size_t n)
 	return v;
 }
 
-static inline uint8_t bytes_u8(struct bytes *b) { return (uint8_t)bytes_le(b, 1); }
-static inline uint16_t bytes_le16(struct bytes *b) { return (uint16_t)bytes_le(b, 2); }
-static inline uint32_t bytes_le32(struct bytes *b) { return (uint32_t)bytes_le(b, 4); }
-static inline uint64_t bytes_le64(struct bytes *b) { return bytes_le(b, 8); }
+static inline uint8_t bytes_u8(struct bytes *b)
+{
+	return (uint8_t)bytes_le(b, 1);
+}
+static inline uint16_t bytes_le16(struct bytes *b)
+{
+	return (uint16_t)bytes_le(b, 2);
+}
+static inline uint32_t bytes_le32(struct bytes *b)
+{
+	return (uint32_t)bytes_le(b, 4);
+}
+static inline uint64_t bytes_le64(struct bytes *b)
+{
+	return bytes_le(b, 8);
+}
 
 /* Checked arithmetic: true when the result fits. */
 static inline bool add_ok(uint64_t a, uint64_t b, uint64_t *ret)

@@ -38,11 +38,11 @@ static inline void cleanup_freep(void *p)
 	free(*(void **)p);
 }
 
-#define DEFINE_CLEANUP(type, fn)                  \
-	static inline void fn##p(type **p)        \
-	{                                         \
-		if (*p)                           \
-			fn(*p);                   \
+#define DEFINE_CLEANUP(type, fn)                                                                   \
+	static inline void fn##p(type **p)                                                         \
+	{                                                                                          \
+		if (*p)                                                                            \
+			fn(*p);                                                                    \
 	}
 
 static inline int take_fd(int *fd)
@@ -53,11 +53,11 @@ static inline int take_fd(int *fd)
 	return v;
 }
 
-#define take_ptr(p)                      \
-	({                               \
-		__typeof__(p) _v = (p);  \
-		(p) = NULL;              \
-		_v;                      \
+#define take_ptr(p)                                                                                \
+	({                                                                                         \
+		__typeof__(p) _v = (p);                                                            \
+		(p) = NULL;                                                                        \
+		_v;                                                                                \
 	})
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

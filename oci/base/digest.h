@@ -10,9 +10,9 @@
 struct err;
 
 /* Only sha256 is accepted (OCI image-spec descriptor.md: implementations MUST support it). */
-#define DIGEST_SIZE    32
-#define DIGEST_HEX     64
-#define DIGEST_TEXT    (7 + DIGEST_HEX + 1) /* "sha256:" + hex + NUL */
+#define DIGEST_SIZE 32
+#define DIGEST_HEX  64
+#define DIGEST_TEXT (7 + DIGEST_HEX + 1) /* "sha256:" + hex + NUL */
 
 struct digest {
 	uint8_t sum[DIGEST_SIZE];
@@ -37,7 +37,7 @@ int digest_of(const void *data, size_t len, struct digest *ret);
 
 /* A running sum (OpenSSL EVP, which uses the CPU's instructions where it has them). */
 struct hasher;
-struct hasher *hasher_new(void); /* NULL when out of memory */
+struct hasher *hasher_new(void);              /* NULL when out of memory */
 struct hasher *hasher_free(struct hasher *h); /* NULL-safe; returns NULL */
 int hasher_reset(struct hasher *h);
 int hasher_update(struct hasher *h, const void *data, size_t len);

@@ -10,7 +10,7 @@ struct buf;
 struct err;
 
 /* Whole reads and writes: EINTR is retried, a short transfer goes on. 0 or -errno. */
-int fd_pread_full(int fd, void *buf, size_t len, uint64_t off);  /* end of file: -ENODATA */
+int fd_pread_full(int fd, void *buf, size_t len, uint64_t off); /* end of file: -ENODATA */
 int fd_pwrite_full(int fd, const void *buf, size_t len, uint64_t off);
 int fd_write_full(int fd, const void *buf, size_t len);
 /* Reads to the end of file into @b (its maximum is the limit; more is -EFBIG). */

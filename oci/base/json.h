@@ -18,8 +18,8 @@ struct err;
 struct json; /* a document or a value inside one */
 
 /* @what names the input in errors ("manifest sha256:…"). -EINVAL, -EFBIG or -ENOMEM. */
-int json_parse(const void *data, size_t len, size_t max_len, const char *what,
-	       struct json **ret, struct err *e);
+int json_parse(const void *data, size_t len, size_t max_len, const char *what, struct json **ret,
+	       struct err *e);
 struct json *json_free(struct json *doc); /* NULL-safe; only for a document; returns NULL */
 
 static inline void json_freep(struct json **j)
@@ -29,13 +29,13 @@ static inline void json_freep(struct json **j)
 
 /* All accessors take NULL and a value of another type, and then say "not there". */
 const struct json *json_get(const struct json *v, const char *key);
-const char *json_str(const struct json *v);           /* NULL unless a string without NUL bytes */
+const char *json_str(const struct json *v); /* NULL unless a string without NUL bytes */
 bool json_int(const struct json *v, int64_t *ret);
 bool json_bool(const struct json *v, bool fallback);
 bool json_is_object(const struct json *v);
 bool json_is_array(const struct json *v);
-bool json_is_null(const struct json *v);               /* there, and null */
-size_t json_count(const struct json *v);               /* members of an array or object */
+bool json_is_null(const struct json *v); /* there, and null */
+size_t json_count(const struct json *v); /* members of an array or object */
 const struct json *json_at(const struct json *v, size_t i);
 const char *json_key_at(const struct json *v, size_t i);
 const struct json *json_value_at(const struct json *v, size_t i);
@@ -58,7 +58,7 @@ static inline void json_gen_freep(struct json_gen **g)
 	json_gen_free(*g);
 }
 
-void json_open_map(struct json_gen *g, const char *key);   /* key NULL inside arrays and at top */
+void json_open_map(struct json_gen *g, const char *key); /* key NULL inside arrays and at top */
 void json_close_map(struct json_gen *g);
 void json_open_array(struct json_gen *g, const char *key);
 void json_close_array(struct json_gen *g);

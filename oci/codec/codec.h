@@ -17,7 +17,7 @@ enum codec_kind {
 	CODEC_COUNT
 };
 
-/* By the first bytes, whatever the media type claims (FORMATS.md 2.1); needs 6 bytes at most. */
+/* By the first bytes, whatever the media type claims; needs 6 bytes at most. */
 enum codec_kind codec_sniff(const void *head, size_t len);
 const char *codec_name(enum codec_kind k);
 

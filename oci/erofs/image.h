@@ -11,7 +11,7 @@ struct err;
 
 /*
  * Writes the EROFS index image of a layer: metadata only, 512-byte blocks, file data as chunks
- * of device 1, which is the layer's plain tar (KERNEL.md section 1). Rules for the tree: the last
+ * of device 1, which is the layer's plain tar (disk.h). Rules for the tree: the last
  * of several members with one name wins (a directory over a directory keeps its children, any
  * other replacement drops what was there), missing parents are directories 0755 root:root, a
  * parent that is not a directory is refused, a hard link must name an earlier non-directory

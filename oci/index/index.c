@@ -15,7 +15,7 @@
 
 static const uint8_t magic[MAGIC_SIZE] = {'T', 'A', 'R', 'N', 'I', 'D', 'X', 1};
 
-/* Small layers want small misses, large layers small tables (KERNEL.md section 5). */
+/* Small layers want small misses, large layers small tables. */
 #define SMALL_BLOB  ((uint64_t)64 << 20)
 #define MEDIUM_BLOB ((uint64_t)1 << 30)
 

@@ -16,7 +16,7 @@
 
 /* fill, evict and verify: what moves the content of layers. */
 
-/* The members of "done", and the rows as "layers" (CONTRACT.md, evict). */
+/* The members of "done", and the rows as "layers". */
 static int print_with_layers(const struct cli *cli, const struct answer *a)
 {
 	const struct json *done = answer_done(a);

@@ -12,7 +12,7 @@
 #include "plugin/cli/list.h"
 #include "plugin/cli/show.h"
 
-/* --- JSON (CONTRACT.md) --- */
+/* --- JSON --- */
 
 /* The rows that have a member called @member, as an array @key of those members. */
 static void put_rows(struct json_gen *g, const char *key, const struct json *rows,

@@ -40,7 +40,7 @@ void places_free(struct places *ps);
 int places_all(struct engine *en, struct places *ret, struct err *e);
 /* The layers of one image. -ENOENT words it. */
 int places_of_image(struct engine *en, const char *image, struct places *ret, struct err *e);
-/* An image or a layer (CONTRACT.md: IMAGE|LAYER). */
+/* An image or a layer: IMAGE|LAYER. */
 int places_find(struct engine *en, const char *what, struct places *ret, struct err *e);
 
 /* "lazy", "complete", "evicting", "unproven" or "quarantined". Asks the keeper. */

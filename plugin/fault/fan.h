@@ -8,7 +8,7 @@
 struct err;
 
 /*
- * The two fanotify groups (KERNEL.md section 4). `content` takes FAN_PRE_ACCESS marks on tars and
+ * The two fanotify groups. `content` takes FAN_PRE_ACCESS marks on tars and
  * gives writable event fds; `exec` takes marks on EROFS superblocks, whose files can only be
  * opened read-only: reading such an event from an O_RDWR group fails with EROFS. Both have an
  * unlimited queue, so that an event can not be lost (a lost permission event is an allowed one).

@@ -98,7 +98,7 @@ static int lock_store(int store, const char *path, int *ret_lock, struct err *e)
 	return 0;
 }
 
-/* Only a try tells: tmpfs, overlayfs, network file systems refuse the mark (KERNEL.md 0.7). */
+/* Only a try tells: tmpfs, overlayfs, network file systems refuse the mark. */
 static int check_events(int store, const char *path, struct err *e)
 {
 	_cleanup_fd_ int group = -1;

@@ -11,7 +11,7 @@
 struct engine;
 struct err;
 
-/* Which content a pull leaves in the store (CONTRACT.md, --keep). */
+/* Which content a pull leaves in the store (--keep). */
 enum pull_keep {
 	PULL_AUTO, /* what crossed a network to build an index; nothing of a local layout */
 	PULL_ALL,
