@@ -95,6 +95,7 @@ host_untouched() {
 	for way in $WAYS; do
 		IMAGE=dir run once $way true "$ENGINE"
 		[ "$status" != 0 ]
+		# shellcheck disable=SC2209  # the word, not the command
 		IMAGE=file run once $way true ".mounts += [{type: \"bind\", source: \"$HOST\",
 			destination: \"/data\", options: [\"bind\"]}]"
 		[ "$status" != 0 ]

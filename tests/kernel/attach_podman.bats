@@ -88,6 +88,7 @@ life() { # runc|crun
 	[ "$status" != 0 ]
 	[[ $output == *tarn-hook:*org.tarn.image* ]]
 	use_front runc
+	# shellcheck disable=SC2034  # run_podman reads it
 	RIG_PODMAN=()
 	run run_podman runc run --rm --annotation "org.tarn.image=usual" --rootfs "$RIG/empty" true
 	[ "$status" != 0 ]

@@ -37,7 +37,7 @@ image() { # config
 		rm -r "$RIG/vol"
 	done
 	nothing_left
-	[ -z "$(ls -A "$TARN_RUNDIR" | grep -v '^rootfs$')" ]
+	[ -z "$(find "$TARN_RUNDIR" -mindepth 1 -maxdepth 1 ! -name rootfs)" ]
 }
 
 @test "run: net is none, or the host's" {
@@ -109,7 +109,7 @@ image() { # config
 	[ "$status" = 1 ]
 	[[ $output == *"not known"* ]]
 	nothing_left
-	[ -z "$(ls -A "$TARN_RUNDIR" 2>/dev/null | grep -v '^rootfs$')" ]
+	[ ! -e "$TARN_RUNDIR" ] || [ -z "$(find "$TARN_RUNDIR" -mindepth 1 -maxdepth 1 ! -name rootfs)" ]
 }
 
 @test "run: the user of the image, by name and by number" {
