@@ -159,6 +159,7 @@ static void pool_one(void *ctx)
 		return;
 	if (fetcher_start(b, true, fds, &a.rep.fetcher.pid, &a.err) < 0) {
 		log_error("%s", a.err.text);
+		loop_after(b->loop, 10 * RESPAWN_MS, pool_one, b, NULL);
 		return;
 	}
 	a.fds[0] = fds[0];
@@ -436,16 +437,62 @@ void broker_stop_engine(struct broker *b)
 	loop_post(b->loop, tell_stop, b);
 }
 
-static int finish(void *ctx)
-{
-	struct broker *b = ctx;
+/* What the main thread wants done here, and then on its own loop. */
+struct errand {
+	struct broker *broker;
+	struct loop *loop;
+	int (*fn)(void *ctx);
+	int (*done)(void *ctx, int result);
+	void *ctx;
+	int result;
+};
 
-	b->finishing = true;
-	fetchers_end(b);
-	return broker_umount_idle(b) ? KEEPER_STAY : KEEPER_STOPPED;
+static void send_errand(const struct errand *what, void (*run)(void *ctx))
+{
+	struct errand *e = malloc(sizeof(*e));
+
+	if (e)
+		*e = *what;
+	if (!e || loop_post(what->broker->loop, run, e) < 0) {
+		log_error("out of memory");
+		_exit(EXIT_FAILURE); /* the next keeper tries again */
+	}
 }
 
-int broker_finish(struct broker *b)
+static void tell_done(void *ctx)
 {
-	return loop_call(b->loop, finish, b);
+	struct errand *e = ctx;
+
+	e->done(e->ctx, e->result);
+	free(e);
+}
+
+static void finish(void *ctx)
+{
+	struct errand *e = ctx;
+
+	e->broker->finishing = true;
+	fetchers_end(e->broker);
+	e->result = broker_umount_idle(e->broker) ? KEEPER_STAY : KEEPER_STOPPED;
+	if (loop_post(e->loop, tell_done, e) < 0)
+		_exit(EXIT_FAILURE);
+}
+
+void broker_finish(struct broker *b, struct loop *loop, int (*done)(void *ctx, int result),
+		   void *ctx)
+{
+	send_errand(&(struct errand){.broker = b, .loop = loop, .done = done, .ctx = ctx}, finish);
+}
+
+static void stand_still(void *ctx)
+{
+	struct errand *e = ctx;
+
+	loop_call(e->loop, e->fn, e->ctx);
+	free(e);
+}
+
+void broker_stand_still(struct broker *b, struct loop *loop, int (*fn)(void *ctx), void *ctx)
+{
+	send_errand(&(struct errand){.broker = b, .loop = loop, .fn = fn, .ctx = ctx}, stand_still);
 }

@@ -5,6 +5,7 @@
 #include "plugin/ward.h"
 
 struct err;
+struct loop;
 
 /*
  * The keeper's second thread: carries out the engine's requests (keep.h) one after the other,
@@ -20,8 +21,15 @@ int broker_start(const struct birth *b, struct broker **ret, struct err *e);
 void broker_stop_engine(struct broker *b);
 /*
  * From the main thread, when the engine has ended: ends the fetchers, unmounts what nothing uses.
- * Returns KEEPER_STOPPED or KEEPER_STAY.
+ * @done is then called on the main thread's @loop with KEEPER_STOPPED or KEEPER_STAY. Until then
+ * the broker may be waiting for what the engine would have answered.
  */
-int broker_finish(struct broker *b);
+void broker_finish(struct broker *b, struct loop *loop, int (*done)(void *ctx, int result),
+		   void *ctx);
+/*
+ * From the main thread: @fn runs on its @loop, at a time when the broker's thread is waiting for it
+ * to end and holds no lock of the C library.
+ */
+void broker_stand_still(struct broker *b, struct loop *loop, int (*fn)(void *ctx), void *ctx);
 
 #endif

@@ -2,10 +2,14 @@
 #include "plugin/keeper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,30 +17,43 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "plugin/broker.h"
+#include "plugin/fault/fan.h"
 #include "plugin/fault/slots.h"
 #include "plugin/guard.h"
 #include "plugin/isolate.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
 #include "plugin/spawn.h"
+#include "plugin/uapi.h"
 
-#define TICK_MS       250   /* how often deadlines are looked at */
-#define STOP_MS       20000 /* what an engine gets for writing everything down */
-#define RESPAWN_MS    100
+#define TICK_MS    250   /* how often deadlines are looked at */
+#define STOP_MS    20000 /* what an engine gets for writing everything down */
+#define RESPAWN_MS 100
 
 struct keeper {
 	struct birth birth;
 	struct ward *ward;
-	struct loop *loop;          /* owned */
+	struct loop *loop; /* owned */
 	struct broker *broker;
 	struct loop_io *io_anchor, *io_guardian;
-	uint64_t stop_since_ms;     /* 0 while not stopping */
+	uint64_t stop_since_ms; /* 0 while not stopping */
+	bool finishing;         /* the engine has ended for good */
 	int group[2];
 };
 
 /* --- the anchor, and with it the engine --- */
 
 static void start_anchor(void *ctx);
+
+/* On the main loop again: everything that could be taken down is. */
+static int finished(void *ctx, int result)
+{
+	struct keeper *k = ctx;
+
+	atomic_store(&k->ward->keeper_result, result);
+	loop_quit(k->loop);
+	return 0;
+}
 
 static void anchor_exited(void *ctx, uint32_t events)
 {
@@ -48,12 +65,36 @@ static void anchor_exited(void *ctx, uint32_t events)
 	ward_close(&w->anchor_pidfd);
 	atomic_store(&w->anchor_pid, 0);
 	if (k->stop_since_ms) {
-		atomic_store(&w->keeper_result, broker_finish(k->broker));
-		loop_quit(k->loop);
+		k->finishing = true;
+		broker_finish(k->broker, k->loop, finished, k);
 		return;
 	}
 	log_error("the engine's anchor ended; a new one is started");
 	loop_after(k->loop, RESPAWN_MS, start_anchor, k, NULL);
+}
+
+/*
+ * The engine of an anchor that died is killed by the kernel, but may take its time over a disk that
+ * does not answer. Two engines at once would read into one journal (law 3).
+ */
+static bool engine_lives(const struct slots *slots)
+{
+	char path[32], own[16] = "", name[sizeof(own) + 1] = "";
+	pid_t pid = atomic_load(&slots->engine_pid);
+	_cleanup_fd_ int fd = -1;
+	ssize_t n;
+
+	if (pid <= 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, name, sizeof(name) - 1);
+	if (n <= 0)
+		return false;
+	name[strcspn(name, "\n")] = '\0';
+	/* The number may be somebody else's by now. */
+	prctl(PR_GET_NAME, own);
+	return !strcmp(name, own);
 }
 
 static void watch_anchor(struct keeper *k)
@@ -65,6 +106,15 @@ static void watch_anchor(struct keeper *k)
 		log_error("watching the anchor: %s", err_words(r));
 }
 
+/* What the keeper said to an engine that is gone, a word to stop perhaps, is not for the next. */
+static void discard_messages(const struct ward *w)
+{
+	char byte;
+
+	while (recv(w->fd_engine, &byte, 1, MSG_DONTWAIT | MSG_TRUNC) > 0)
+		;
+}
+
 static void start_anchor(void *ctx)
 {
 	struct keeper *k = ctx;
@@ -73,6 +123,12 @@ static void start_anchor(void *ctx)
 	pid_t pid;
 	int pidfd;
 
+	if (engine_lives(k->birth.slots)) {
+		loop_after(k->loop, RESPAWN_MS, start_anchor, k, NULL);
+		return;
+	}
+	atomic_store(&k->birth.slots->engine_pid, 0);
+	discard_messages(w);
 	/* A new table: event descriptors of the old one are numbers only from now on. */
 	k->birth.slots->table++;
 	pid = spawn_anchor(&k->birth, &pidfd, &e);
@@ -90,26 +146,49 @@ static void start_anchor(void *ctx)
 
 /* --- the guardian --- */
 
-static void guardian_exited(void *ctx, uint32_t events)
+static void start_guardian(void *ctx);
+
+static void guardian_exited(void *ctx, uint32_t events);
+
+/*
+ * On the main thread, while the broker stands still: clone3(2) knows nothing of the C library's
+ * locks, and one that the broker held would stay locked in the child for ever.
+ */
+static int clone_guardian(void *ctx)
 {
 	struct keeper *k = ctx;
 	struct ward *w = k->ward;
-	pid_t pid;
+	pid_t pid = spawn_sharing_files(&w->guardian_pidfd);
 
-	k->io_guardian = loop_remove_io(k->io_guardian);
-	ward_close(&w->guardian_pidfd);
-	if (k->stop_since_ms)
-		return;
-	log_error("the guardian ended; a new one is started");
-	pid = spawn_sharing_files(&w->guardian_pidfd);
 	if (pid == 0)
 		_exit(guard_run(&k->birth, false));
 	if (pid < 0) {
 		log_error("starting a guardian: %s", err_words(pid));
-		return;
+		loop_after(k->loop, 10 * RESPAWN_MS, start_guardian, k, NULL);
+		return pid;
 	}
-	loop_add_io(k->loop, w->guardian_pidfd, EPOLLIN, false, guardian_exited, k,
-		    &k->io_guardian);
+	return loop_add_io(k->loop, w->guardian_pidfd, EPOLLIN, false, guardian_exited, k,
+			   &k->io_guardian);
+}
+
+static void start_guardian(void *ctx)
+{
+	struct keeper *k = ctx;
+
+	if (!k->stop_since_ms)
+		broker_stand_still(k->broker, k->loop, clone_guardian, k);
+}
+
+static void guardian_exited(void *ctx, uint32_t events)
+{
+	struct keeper *k = ctx;
+
+	k->io_guardian = loop_remove_io(k->io_guardian);
+	ward_close(&k->ward->guardian_pidfd);
+	if (k->stop_since_ms)
+		return;
+	log_error("the guardian ended; a new one is started");
+	start_guardian(k);
 }
 
 /* --- the tick --- */
@@ -147,6 +226,28 @@ static void check_stop(struct keeper *k)
 	}
 }
 
+/*
+ * With the engine gone for good nobody answers what the broker may be waiting for in the middle of
+ * a request: its own open of a file of a layer, or room for an answer. An exec or open reads
+ * nothing by itself, and may go on.
+ */
+static void release_broker(struct keeper *k)
+{
+	char raw[4096] __attribute__((aligned(8)));
+	ssize_t n;
+
+	while ((n = read(k->ward->fd_exec, raw, sizeof(raw))) > 0) {
+		const struct fanotify_event_metadata *m = (const void *)raw;
+
+		for (; FAN_EVENT_OK(m, n); m = FAN_EVENT_NEXT(m, n)) {
+			fan_answer(k->ward->fd_exec, m->fd, FAN_ALLOW);
+			close(m->fd);
+		}
+	}
+	slots_allow_exec(k->birth.slots, k->group);
+	discard_messages(k->ward);
+}
+
 static void tick(void *ctx)
 {
 	struct keeper *k = ctx;
@@ -159,13 +260,18 @@ static void tick(void *ctx)
 	if (atomic_exchange(&k->ward->reread, 0))
 		reread_settings(k);
 	check_stop(k);
+	if (k->finishing)
+		release_broker(k);
+	/* Our own children are waited for; this is for what those that died left to us. */
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 	loop_after(k->loop, TICK_MS, tick, k, NULL);
 }
 
 static void quiet_signals(void)
 {
 	/* SIGIO: somebody opened a file during a lease probe. The others are the guardian's. */
-	static const int ignored[] = { SIGIO, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
+	static const int ignored[] = {SIGIO, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
 
 	for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
 		signal(ignored[i], SIG_IGN);
@@ -197,8 +303,8 @@ static int keeper_start(struct keeper *k, struct err *e)
 
 int keeper_main(const struct birth *b)
 {
-	struct keeper k = { .birth = *b, .ward = b->ward,
-			    .group = { b->ward->fd_content, b->ward->fd_exec } };
+	struct keeper k = {
+		.birth = *b, .ward = b->ward, .group = {b->ward->fd_content, b->ward->fd_exec}};
 	struct err e = ERR_INIT;
 	int r;
 

@@ -272,6 +272,18 @@ unsigned slots_engine_died(struct slots *t, const int group_fd[2])
 	return denied;
 }
 
+void slots_allow_exec(struct slots *t, const int group_fd[2])
+{
+	for (uint32_t i = 0; i < t->count; i++) {
+		struct slot *s = &t->s[i];
+
+		if (s->group != SLOT_EXEC || !slot_move(s, SLOT_WAITING, SLOT_DENYING))
+			continue;
+		fan_answer(group_fd[SLOT_EXEC], s->fd, FAN_ALLOW);
+		slot_move(s, SLOT_DENYING, SLOT_DENIED);
+	}
+}
+
 unsigned slots_waiting(const struct slots *t)
 {
 	unsigned n = 0;

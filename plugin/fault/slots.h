@@ -133,6 +133,12 @@ unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
 /* Anchor: the engine died: a death for each slot in hand; denies with EIO at the third. */
 unsigned slots_engine_died(struct slots *t, const int group_fd[2]);
 
+/*
+ * Keeper, with no engine left and none to come: exec and open events are allowed, for they read
+ * nothing by themselves. Who reads content waits.
+ */
+void slots_allow_exec(struct slots *t, const int group_fd[2]);
+
 unsigned slots_waiting(const struct slots *t); /* slots that are not FREE */
 
 #endif
