@@ -5,9 +5,9 @@
 
 void ward_close(int32_t *fd)
 {
-	_cleanup_fd_ int taken = *fd;
+	int taken = take_fd(fd);
 
-	*fd = -1;
+	cleanup_closep(&taken);
 }
 
 void ward_each_fd(struct ward *w, void (*fn)(void *ctx, int32_t *fd), void *ctx)

@@ -296,10 +296,11 @@ static inline int count(struct fixture *x, uint32_t first, uint32_t last, enum s
 	return loop_call(x->en.loop, do_count, &a);
 }
 
+/* Up to a minute: fdatasync takes what the machine's other writers leave it. */
 static inline void wait_state(struct fixture *x, uint32_t first, uint32_t last,
 			      enum span_state state)
 {
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < 12000; i++) {
 		if (count(x, first, last, state) == (int)(last - first + 1))
 			return;
 		usleep(5000);
@@ -309,7 +310,7 @@ static inline void wait_state(struct fixture *x, uint32_t first, uint32_t last,
 
 static inline void wait_for(atomic_uint *counter, unsigned n)
 {
-	for (int i = 0; i < 2000 && *counter < n; i++)
+	for (int i = 0; i < 12000 && *counter < n; i++)
 		usleep(5000);
 	assert_true(*counter >= n);
 }
@@ -396,7 +397,7 @@ static inline void set_result(void *ctx, int result)
 
 static inline void wait_result(int want_result)
 {
-	for (int i = 0; i < 2000 && told_result == 1; i++)
+	for (int i = 0; i < 12000 && told_result == 1; i++)
 		usleep(5000);
 	assert_int_equal(told_result, want_result);
 }

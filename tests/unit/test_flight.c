@@ -68,7 +68,7 @@ static void a_whole_that_is_not_the_layer_is_quarantined(void **state)
 	x->layer.index.diff_id.sum[0] ^= 1;
 	want(x, 0, last_span(x), PRIO_FILL);
 	wait_state(x, 0, last_span(x), SPAN_CLEAN);
-	for (int i = 0; i < 2000 && loop_call(x->en.loop, do_quarantined, x) == 0; i++)
+	for (int i = 0; i < 12000 && loop_call(x->en.loop, do_quarantined, x) == 0; i++)
 		usleep(5000);
 	assert_true(x->layer.quarantined);
 	assert_false(x->layer.complete);

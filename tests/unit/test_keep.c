@@ -50,6 +50,21 @@ static void on_tell(void *ctx, const struct keep_reply *msg, int *fds)
 	pthread_mutex_unlock(&r->lock);
 }
 
+/* Waits until @n were told; what they left is the caller's to read then. */
+static int wait_told(struct rig *r, int n)
+{
+	int told = 0;
+
+	for (int i = 0; i < 1000 && told < n; i++) {
+		pthread_mutex_lock(&r->lock);
+		told = r->ntold;
+		pthread_mutex_unlock(&r->lock);
+		if (told < n)
+			usleep(10000);
+	}
+	return told;
+}
+
 static void *pump(void *ctx)
 {
 	struct rig *r = ctx;
@@ -269,9 +284,7 @@ static void tells_are_passed_on(void **state)
 	tell(r, KEEP_TELL_READY, p[1]);
 	close(p[1]);
 	/* The tell function left this one: it is closed behind it. */
-	for (int i = 0; i < 200 && r->ntold < 2; i++)
-		usleep(10000);
-	assert_int_equal(r->ntold, 2);
+	assert_int_equal(wait_told(r, 2), 2);
 	assert_int_equal(r->told[0], KEEP_TELL_DETACHED);
 	assert_int_equal(r->told[1], KEEP_TELL_READY);
 	assert_true(r->told_fd >= 0);
