@@ -253,7 +253,9 @@ static int node_fill(struct erofs_tree *t, const struct entry *en, struct node *
 {
 	int r = 0;
 
-	node->mode = (uint16_t)(type_bits(en->type) | (en->mode & 07777));
+	/* Linux has one mode for symbolic links (symlink(7)), whatever their tar entries say. */
+	node->mode = (uint16_t)(type_bits(en->type) |
+				(en->type == ENTRY_SYMLINK ? 0777 : en->mode & 07777));
 	node->uid = en->uid;
 	node->gid = en->gid;
 	node->mtime = en->mtime;

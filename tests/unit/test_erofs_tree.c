@@ -166,7 +166,7 @@ static void the_last_of_one_name_wins(void **state)
 {
 	expect("reg a mode=600 size=1 at=512\nreg a mode=644 size=2 at=2048\n",
 	       "/ d755\na -644 2@2048\n");
-	expect("reg a\nsymlink a mode=777 to=b\n", "/ d755\na l777 -> b\n");
+	expect("reg a\nsymlink a mode=644 to=b\n", "/ d755\na l777 -> b\n");
 	expect("symlink a to=b\ndir a mode=755\nreg a/x\n", "/ d755 n=3\na d755\na/x -0\n");
 	expect("dir / mode=700\nreg a\ndir / mode=711\n", "/ d711\na -0\n");
 }
