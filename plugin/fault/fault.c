@@ -129,21 +129,37 @@ static void note_frozen(struct slot *s, const struct layer *l, const struct wait
 }
 
 /*
+ * The last span worth bringing in ahead of a reader that is at @off. Small files are read one after
+ * the other, in the order of the tar; whoever reads a large one is done at its end.
+ */
+static uint32_t read_ahead_end(const struct fault *f, const struct layer *l, uint64_t off)
+{
+	size_t i = extents_first(&l->extents, off);
+	const struct extent *x = i < l->extents.n ? &l->extents.v[i] : NULL;
+
+	if (!x || x->size <= f->slots->settings.readahead)
+		return l->index.nspans - 1;
+	return (uint32_t)((x->tar_off + x->size - 1) / l->index.span_size);
+}
+
+/*
  * A reader that has come to the next span is about to want the ones behind it. Whoever jumps
  * around gets the span it asked for and no more.
  */
-static void read_ahead(struct fault *f, struct layer *l, uint32_t span)
+static void read_ahead(struct fault *f, struct layer *l, uint64_t off, uint32_t span)
 {
 	uint32_t n = f->slots->settings.readahead / l->index.span_size;
 	bool next = span == l->last_sequential + 1;
+	uint32_t end;
 
 	if (span == l->last_sequential)
 		return;
 	l->last_sequential = span;
-	if (!next || n == 0 || span + 1 >= l->index.nspans)
+	end = next ? read_ahead_end(f, l, off) : 0;
+	if (span >= end)
 		return;
-	if (n > l->index.nspans - 1 - span)
-		n = l->index.nspans - 1 - span;
+	if (n > end - span)
+		n = end - span;
 	flight_want(f->en->flight, l, span + 1, span + n, PRIO_AHEAD);
 }
 
@@ -167,12 +183,13 @@ static void try_content(struct fault *f, uint32_t i)
 		return;
 	}
 	if (content_there(f, s, w)) {
-		uint32_t last = w->last;
+		const uint32_t last = w->last;
+		const uint64_t off = s->off;
 
 		if (!w->missed)
 			f->en->count.hits++;
 		answer(f, i, FAN_ALLOW);
-		read_ahead(f, l, last);
+		read_ahead(f, l, off, last);
 		return;
 	}
 	if (!w->missed)
