@@ -6,6 +6,8 @@
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "oci/base/bytes.h"
@@ -23,7 +25,7 @@
 #include "plugin/store/load.h"
 
 #define BATCH_SPANS 8    /* parked at a time: readers of them wait for one round of leases */
-#define UNIT        4096 /* what the kernel rounds a read of the tar out to (KERNEL.md section 2) */
+#define UNIT        4096 /* what the kernel rounds a read of the tar out to */
 
 #ifdef TARN_TEST_NO_PROOF
 #define PROOF false /* the control of the eviction test: it must see wrong bytes without a proof */
@@ -399,8 +401,24 @@ static int drop_content(struct engine *en, const struct keep_file *tar, uint64_t
 	return r;
 }
 
+/* A read of the tar is not seen while it is not mounted; writing it is, and its last mount is. */
+static bool used_within(int fd, uint64_t ns)
+{
+	struct timespec now;
+	struct stat st;
+	int64_t age;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (fstat(fd, &st) < 0)
+		return true;
+	age = now.tv_sec - (st.st_ctim.tv_sec > st.st_atim.tv_sec ? st.st_ctim.tv_sec
+								  : st.st_atim.tv_sec);
+	return age < 0 || (uint64_t)age < ns / 1000000000;
+}
+
 static int evict_unmounted(struct engine *en, const struct digest *diff_id,
-			   const struct digest *scope, struct evicted *ret, struct err *e)
+			   const struct digest *scope, const struct evict_want *want,
+			   struct evicted *ret, struct err *e)
 {
 	const struct keep_file present = file_of_layer(KEEP_PRESENT, diff_id, scope);
 	const struct keep_file tar = file_of_layer(KEEP_TAR, diff_id, scope);
@@ -416,7 +434,7 @@ static int evict_unmounted(struct engine *en, const struct digest *diff_id,
 		return r;
 	resident = fd_resident(fd);
 	size = lseek(fd, 0, SEEK_END);
-	if (resident <= 0 || size < 0)
+	if (resident <= 0 || size < 0 || used_within(fd, want->cold_ns))
 		return 0;
 	/* First nothing is claimed to be there any more, then it goes. */
 	r = file_drop(en, &present, e);
@@ -436,7 +454,7 @@ int evict_layer(struct engine *en, const struct digest *diff_id, const struct di
 	*ret = (struct evicted){ 0 };
 	r = loop_call(en->loop, begin, &w);
 	if (r == -ENOENT)
-		return evict_unmounted(en, diff_id, scope, ret, e);
+		return evict_unmounted(en, diff_id, scope, want, ret, e);
 	if (r < 0)
 		return err_set(e, r, "the layer is being evicted already");
 	r = evict_mounted(&w, e);

@@ -63,7 +63,7 @@ struct span {
 	uint32_t poison;     /* bit i: source i is failed for it, as three fetchers died over it */
 	uint32_t *page_crc;  /* owned; crc32c of each 4 KiB page while DIRTY, else NULL */
 	uint64_t wanted_ms;  /* clock_ms() of the last flight_want() on demand */
-	uint64_t touched_ns; /* last fault that wanted it */
+	uint64_t touched_ns; /* last fault that wanted it, or when it came; not before the load */
 };
 
 /* The spans of a layer that wait in one queue, oldest first; flight's own. */

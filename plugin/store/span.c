@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "plugin/loop.h"
 #include "plugin/store/layer.h"
 
 static uint32_t *counter_of(struct layer *l, enum span_state state)
@@ -45,6 +46,7 @@ void span_set(struct layer *l, uint32_t span, enum span_state state)
 		drop_crc(s);
 	} else if (s->state != SPAN_PARKED) {
 		s->epoch = l->epoch;
+		s->touched_ns = clock_ns();
 	}
 	if (state != SPAN_QUEUED && state != SPAN_CHECKING)
 		s->stage = STAGE_NONE;
@@ -57,6 +59,9 @@ int layer_spans_new(struct layer *l)
 	l->spans = calloc(l->index.nspans ? l->index.nspans : 1, sizeof(*l->spans));
 	if (!l->spans)
 		return -ENOMEM;
+	/* When it was last wanted is not written down: nothing is older than this life. */
+	for (uint32_t i = 0; i < l->index.nspans; i++)
+		l->spans[i].touched_ns = clock_ns();
 	l->nabsent = l->index.nspans;
 	l->nclean = l->ndirty = l->nbusy = 0;
 	return 0;
