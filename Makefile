@@ -60,7 +60,7 @@ FUZZERS := $(patsubst fuzz_%,%,$(notdir $(basename $(wildcard tests/fuzz/fuzz_*.
 REPLAYS := $(addprefix $(B)/test/replay-,$(FUZZERS))
 HELPERS := $(call bin,test,tests/system/*.c tests/kernel/*.c tests/bench/*.c)
 STATICS := $(call bin,test,tests/fixtures/*.c)
-TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone
+TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone $(B)/test/tarnd-noproof
 
 all: $(PROGS) ## the four programs
 tests: $(PROGS) $(TESTS)
@@ -117,6 +117,13 @@ $(HELPERS): $(ARCHIVES)
 $(STATICS): $(B)/test/%: tests/fixtures/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 $(WARN) -D_GNU_SOURCE -O2 -g -static -pthread -o $@ $<
+# A daemon that evicts without proof: the test of eviction is to see the wrong bytes that makes.
+$(B)/obj/noproof.o: plugin/store/evict.c $(B)/flags
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  CC    $@")
+	$(Q)$(CC) $(ALL_CFLAGS) -DTARN_TEST_NO_PROOF $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/test/tarnd-noproof: $(call obj,plugin/main.c) $(B)/obj/noproof.o $(B)/libplugin.a $(B)/liboci.a
+	$(link)
 # oci/ knows nothing of plugin/: the whole of it must link with the libraries alone.
 $(B)/test/oci-alone: $(B)/liboci.a
 	@mkdir -p $(@D)
