@@ -39,6 +39,10 @@ void log_line(enum log_level level, const char *fmt, ...)
 	n += m;
 	if ((size_t)n > sizeof(line) - 2)
 		n = sizeof(line) - 2;
+	/* What a registry said may be in it: it cannot make lines of its own, nor steer a terminal. */
+	for (int i = 0; i < n; i++)
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = '?';
 	line[n++] = '\n';
 	/* One write, so that lines of several processes do not mix; a lost line harms nobody. */
 	(void)!write(STDERR_FILENO, line, (size_t)n);
