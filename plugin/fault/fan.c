@@ -64,9 +64,10 @@ int fan_mark_fs(int group, int mount_fd, uint64_t mask)
 
 	if (mask)
 		r = mark_fd(group, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, mask, mount_fd);
-	if (r == 0 && off)
-		r = mark_fd(group, FAN_MARK_REMOVE | FAN_MARK_FILESYSTEM, off, mount_fd);
-	return r == -ENOENT ? 0 : r;
+	if (r < 0 || !off)
+		return r;
+	r = mark_fd(group, FAN_MARK_REMOVE | FAN_MARK_FILESYSTEM, off, mount_fd);
+	return r == -ENOENT ? 0 : r; /* there is no mark to be removed */
 }
 
 int fan_answer(int group, int fd, uint32_t response)
