@@ -31,13 +31,18 @@ static int do_file_open(struct broker *b, const struct keep_request *rq, struct 
 	return fd < 0 ? fd : answer_fd(a, fd);
 }
 
+/* A mounted layer's tar and image are what the kernel reads: they are never replaced. */
+static bool is_mounted(struct broker *b, const struct keep_file *f)
+{
+	return (f->kind == KEEP_TAR || f->kind == KEEP_IMAGE) &&
+	       broker_layer(b, &f->key, &f->scope);
+}
+
 static int do_file_create(struct broker *b, const struct keep_request *rq, struct answer *a)
 {
 	int fd;
 
-	/* A mounted layer's tar and image are what the kernel reads: they are never replaced. */
-	if ((rq->file.kind == KEEP_TAR || rq->file.kind == KEEP_IMAGE) &&
-	    broker_layer(b, &rq->file.key, &rq->file.scope))
+	if (is_mounted(b, &rq->file))
 		return err_set(&a->err, -EBUSY, "the layer is mounted");
 	fd = store_file_create(b->ward->fd_store, &rq->file, &a->err);
 	return fd < 0 ? fd : answer_fd(a, fd);
@@ -45,6 +50,8 @@ static int do_file_create(struct broker *b, const struct keep_request *rq, struc
 
 static int do_file_publish(struct broker *b, const struct keep_request *rq, struct answer *a)
 {
+	if (is_mounted(b, &rq->file))
+		return err_set(&a->err, -EBUSY, "the layer is mounted");
 	return store_file_publish(b->ward->fd_store, &rq->file, &a->err);
 }
 
@@ -390,7 +397,11 @@ static void on_inotify(void *ctx, uint32_t events)
 static void *broker_thread(void *ctx)
 {
 	struct broker *b = ctx;
+	struct answer again = { .nfds = 0 };
 
+	broker_recover_detached(b);
+	/* What an earlier keeper had read and not answered is asked again. */
+	broker_tell(b, KEEP_TELL_AGAIN, &again);
 	loop_run(b->loop);
 	return NULL;
 }
@@ -411,7 +422,6 @@ static int broker_watch(struct broker *b)
 int broker_start(const struct birth *birth, struct broker **ret, struct err *e)
 {
 	struct broker *b = calloc(1, sizeof(*b));
-	struct answer again = { .nfds = 0 };
 	int r = -ENOMEM;
 
 	if (b) {
@@ -426,8 +436,6 @@ int broker_start(const struct birth *birth, struct broker **ret, struct err *e)
 		r = -pthread_create(&b->thread, NULL, broker_thread, b);
 	if (r < 0)
 		return err_errno(e, r, "starting the keeper");
-	/* What an earlier keeper had read and not answered is asked again. */
-	broker_tell(b, KEEP_TELL_AGAIN, &again);
 	*ret = b;
 	return 0;
 }

@@ -59,6 +59,11 @@ void broker_drain_inotify(struct broker *b);
 void broker_detached(struct broker *b, int watch);
 /* Undoes BUSY entries of a keeper that was killed, and closes descriptors nobody recorded. */
 void broker_recover(struct broker *b);
+/*
+ * From the broker's thread: root file systems that went while nobody looked, for a keeper may be
+ * killed between reading that one is gone and acting on it.
+ */
+void broker_recover_detached(struct broker *b);
 /* Unmounts layers without users; returns how many are left. */
 unsigned broker_umount_idle(struct broker *b);
 

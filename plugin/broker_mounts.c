@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
+#include "oci/base/fd.h"
 #include "plugin/broker_internal.h"
 #include "plugin/fault/fan.h"
 #include "plugin/log.h"
@@ -18,7 +20,10 @@
 
 _Static_assert(KEEP_LEASE_MAX <= LEASE_PROBE_MAX, "a request is probed in one go");
 
-#define RELEASE_TRIES 100 /* times 10 ms until the kernel has let go of an unmounted tar */
+/* How often, and for how long each time, the kernel is given to let go of a tar. */
+#define RELEASE_WAIT_US 10000
+#define RELEASE_TRIES   100 /* after it was unmounted */
+#define SHARED_TRIES    10  /* before it is mounted: somebody may just be done with it */
 
 /* --- layers --- */
 
@@ -111,23 +116,41 @@ static int layer_stat(struct ward_layer *l, struct err *e)
 	return 0;
 }
 
-/* Mark before mount, always (law 1); also for a complete layer, or it could never be evicted. */
-static int layer_bring_up(struct broker *b, struct ward_layer *l, struct err *e)
+/*
+ * Has anybody else the tar open? Only then no lease on it is granted: EROFS keeps its device file
+ * open while the superblock lives (KERNEL.md).
+ */
+static bool tar_released(int fd_fill, int tries)
 {
-	struct keep_file f = { .kind = KEEP_TAR, .key = l->diff_id, .scope = l->scope };
-	int r = l->fd_fill = open_fill(b, &f, e);
+	while (tries-- > 0) {
+		if (fcntl(fd_fill, F_SETLEASE, F_WRLCK) == 0) {
+			fcntl(fd_fill, F_SETLEASE, F_UNLCK);
+			return true;
+		}
+		usleep(RELEASE_WAIT_US);
+	}
+	return false;
+}
 
-	if (r < 0)
-		return r;
-	f.kind = KEEP_IMAGE;
-	r = l->fd_image = store_file_open(b->ward->fd_store, &f, O_RDONLY, e);
-	if (r < 0)
-		return r;
-	r = fan_mark_content(b->ward->fd_content, l->fd_fill, true);
-	if (r < 0)
-		return err_errno(e, r, "marking a layer's tar");
-	l->marked = 1;
-	r = l->fd_mount = mount_erofs(l->fd_image, l->fd_fill, e);
+/*
+ * Containers that outlived a whole tarnd read through a superblock that nobody holds any more; what
+ * is idle in ours may be in use in theirs (law 8).
+ */
+static void look_for_others(struct ward_layer *l)
+{
+	char text[DIGEST_TEXT];
+
+	l->shared = !tar_released(l->fd_fill, SHARED_TRIES);
+	if (l->shared)
+		log_warn("layer %s is in use by others, as by containers that a tarnd which was "
+			 "killed left: it is not evicted while it is mounted",
+			 digest_text(&l->diff_id, text));
+}
+
+static int layer_mount_fs(struct broker *b, struct ward_layer *l, struct err *e)
+{
+	int r = l->fd_mount = mount_erofs(l->fd_image, l->fd_fill, e);
+
 	if (r < 0)
 		return r;
 	r = fan_mark_fs(b->ward->fd_exec, l->fd_mount, FAN_OPEN_EXEC_PERM);
@@ -138,28 +161,53 @@ static int layer_bring_up(struct broker *b, struct ward_layer *l, struct err *e)
 	return layer_stat(l, e);
 }
 
+/* Mark before mount, always (law 1); also for a complete layer, or it could never be evicted. */
+static int layer_bring_up(struct broker *b, struct ward_layer *l, struct err *e)
+{
+	struct keep_file f = { .kind = KEEP_TAR, .key = l->diff_id, .scope = l->scope };
+	int r = l->fd_fill = open_fill(b, &f, e);
+
+	if (r < 0)
+		return r;
+	look_for_others(l);
+	f.kind = KEEP_IMAGE;
+	r = l->fd_image = store_file_open(b->ward->fd_store, &f, O_RDONLY, e);
+	if (r < 0)
+		return r;
+	r = fan_mark_content(b->ward->fd_content, l->fd_fill, true);
+	if (r < 0)
+		return err_errno(e, r, "marking a layer's tar");
+	l->marked = 1;
+	return layer_mount_fs(b, l, e);
+}
+
+/*
+ * We unmounted it, and the tar is open still. While that is our superblock which takes its time, a
+ * second one beside it would make the proof of idleness worthless. Where there is no proof anyway,
+ * containers shall start.
+ */
+static int layer_mount_again(struct broker *b, struct ward_layer *l, struct err *e)
+{
+	int r;
+
+	if (!l->shared)
+		return err_set(e, -EBUSY, "the layer is still being unmounted");
+	r = fan_mark_content(b->ward->fd_content, l->fd_fill, true);
+	if (r < 0)
+		return err_errno(e, r, "marking a layer's tar");
+	l->marked = 1;
+	r = layer_mount_fs(b, l, e);
+	if (r < 0)
+		ward_close(&l->fd_mount);
+	return r;
+}
+
 static void layer_undo(struct broker *b, struct ward_layer *l)
 {
 	ward_close(&l->fd_mount);
 	if (l->fd_fill >= 0)
 		fan_mark_content(b->ward->fd_content, l->fd_fill, false);
 	layer_reset(l);
-}
-
-/*
- * Has the kernel let go of the tar? Only then a lease on it is granted: EROFS keeps its device
- * file open while the superblock lives (fs/erofs/super.c).
- */
-static bool tar_released(int fd_fill)
-{
-	for (int i = 0; i < RELEASE_TRIES; i++) {
-		if (fcntl(fd_fill, F_SETLEASE, F_WRLCK) == 0) {
-			fcntl(fd_fill, F_SETLEASE, F_UNLCK);
-			return true;
-		}
-		usleep(10000);
-	}
-	return false;
 }
 
 /* 0, or -EBUSY while somebody still uses the file system: then it stays marked and ours. */
@@ -171,39 +219,45 @@ static int layer_take_down(struct broker *b, struct ward_layer *l)
 		fan_mark_fs(b->ward->fd_exec, l->fd_mount, 0);
 		ward_close(&l->fd_mount);
 	}
-	if (!tar_released(l->fd_fill))
+	if (!tar_released(l->fd_fill, l->shared ? 1 : RELEASE_TRIES))
 		return -EBUSY;
 	layer_undo(b, l);
+	return 0;
+}
+
+static int layer_mount_new(struct broker *b, const struct keep_layer *rq,
+			   struct ward_layer **ret, struct err *e)
+{
+	struct ward_layer *l = layer_claim(b);
+	int r;
+
+	if (!l)
+		return err_set(e, -ENOSPC, "more than %d layers mounted at once", LIMIT_MOUNTED);
+	l->diff_id = rq->diff_id;
+	l->scope = rq->scope;
+	r = layer_bring_up(b, l, e);
+	if (r < 0) {
+		layer_undo(b, l);
+		return r;
+	}
+	atomic_store(&l->state, WARD_LIVE);
+	*ret = l;
 	return 0;
 }
 
 int broker_layer_mount(struct broker *b, const struct keep_request *rq, struct answer *a)
 {
 	struct ward_layer *l = broker_layer(b, &rq->layer.diff_id, &rq->layer.scope);
-	int r;
+	int r = 0;
 
-	if (l && l->fd_mount < 0) {
-		/* Its superblock is out of our hands: mounting the tar again would make a second. */
-		if (layer_take_down(b, l) < 0)
-			return err_set(&a->err, -EBUSY, "the layer is still being unmounted");
+	if (l && l->fd_mount < 0 && layer_take_down(b, l) == 0)
 		l = NULL;
-	}
-	if (!l) {
-		l = layer_claim(b);
-		if (!l)
-			return err_set(&a->err, -ENOSPC, "more than %d layers mounted at once",
-				       LIMIT_MOUNTED);
-		l->diff_id = rq->layer.diff_id;
-		l->scope = rq->layer.scope;
-		r = layer_bring_up(b, l, &a->err);
-		if (r < 0) {
-			layer_undo(b, l);
-			return r;
-		}
-		atomic_store(&l->state, WARD_LIVE);
-		a->rep.layer.fresh = 1;
-	}
-	return broker_describe_layer(b, l, a);
+	a->rep.layer.fresh = !l || l->fd_mount < 0;
+	if (!l)
+		r = layer_mount_new(b, &rq->layer, &l, &a->err);
+	else if (l->fd_mount < 0)
+		r = layer_mount_again(b, l, &a->err);
+	return r < 0 ? r : broker_describe_layer(b, l, a);
 }
 
 static struct ward_layer *named_layer(struct broker *b, const struct keep_request *rq,
@@ -269,6 +323,8 @@ int broker_lease(struct broker *b, const struct keep_request *rq, struct answer 
 	if (root < 0)
 		return err_errno(&a->err, -errno, "a layer's root directory");
 	a->rep.lease.n = rq->lease.n;
+	if (l->shared)
+		return 0; /* none granted */
 	lease_probe(root, rq->lease.nid, rq->lease.n, a->rep.lease.granted);
 	return 0;
 }
@@ -436,11 +492,12 @@ void broker_detached(struct broker *b, int watch)
 
 		if (atomic_load(&at->state) != WARD_LIVE || at->watch != watch)
 			continue;
+		/* Told first: told twice does no harm, never told keeps the layers for ever. */
 		broker_describe_attached(b, at, &a);
+		broker_tell(b, KEEP_TELL_DETACHED, &a);
 		atomic_store(&at->state, WARD_FREE);
 		for (uint32_t k = 0; k < at->nlayers; k++)
 			b->ward->layer[at->layer[k]].users--;
-		broker_tell(b, KEEP_TELL_DETACHED, &a);
 	}
 }
 
@@ -494,6 +551,51 @@ static void close_unrecorded(struct ward *w)
 	}
 	close_range(first, ~0u, 0);
 	free(list);
+}
+
+/* What inotify(7) has watches on, by its own account. -errno. */
+static int read_watches(int fd_inotify, struct buf *out)
+{
+	char path[40];
+	_cleanup_fd_ int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd_inotify);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return fd_read_all(fd, out);
+}
+
+static bool has_watch(const char *watches, int watch)
+{
+	char line[40];
+
+	snprintf(line, sizeof(line), "inotify wd:%x ", (unsigned)watch);
+	return strstr(watches, line) != NULL;
+}
+
+void broker_recover_detached(struct broker *b)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	char store[32];
+	const char *watches;
+	int probe;
+
+	/* One that is there for certain: without it in the list the list is not believed. */
+	snprintf(store, sizeof(store), "/proc/self/fd/%d", b->ward->fd_store);
+	probe = inotify_add_watch(b->ward->fd_inotify, store, IN_DELETE_SELF);
+	buf_init(&text, LIMIT_FDINFO);
+	watches = read_watches(b->ward->fd_inotify, &text) == 0 ? buf_cstr(&text) : NULL;
+	if (!watches || probe < 0 || !has_watch(watches, probe))
+		log_warn("which root file systems are still mounted cannot be checked");
+	else
+		inotify_rm_watch(b->ward->fd_inotify, probe);
+	for (int i = 0; watches && has_watch(watches, probe) && i < WARD_ATTACHED; i++) {
+		const struct ward_attached *at = &b->ward->attached[i];
+
+		if (atomic_load(&at->state) == WARD_LIVE && !has_watch(watches, at->watch))
+			broker_detached(b, at->watch);
+	}
 }
 
 void broker_recover(struct broker *b)

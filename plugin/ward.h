@@ -36,6 +36,7 @@ struct ward_layer {
 	uint64_t tar_dev, tar_ino, fs_dev;
 	uint32_t marked;        /* content mark on */
 	uint32_t fs_mask;       /* KEEP_MARK_* on the superblock */
+	uint32_t shared;        /* others have the tar open, too: nothing in it is provably idle */
 };
 
 struct ward_attached {
