@@ -8,7 +8,7 @@
 #include "plugin/loop.h"
 #include "plugin/ward.h"
 
-/* Between broker.c (requests, fetchers) and broker_mounts.c (layers, attachments). */
+/* Between the parts of the broker: broker.c and broker_*.c. */
 
 struct broker;
 
@@ -20,8 +20,8 @@ struct fetcher_watch {
 
 struct broker {
 	struct birth birth;
-	struct ward *ward;  /* shared memory */
-	struct loop *loop;  /* owned; run by `thread`, which alone touches the ward's tables */
+	struct ward *ward; /* shared memory */
+	struct loop *loop; /* owned; run by `thread`, which alone touches the ward's tables */
 	pthread_t thread;
 	struct loop_io *io_keep, *io_inotify;
 	struct fetcher_watch watch[WARD_FETCHERS];
@@ -40,31 +40,65 @@ int answer_fd(struct answer *a, int fd); /* takes fd; returns 0 */
 /* Sends one of the keeper's own messages. */
 void broker_tell(struct broker *b, uint32_t op, struct answer *a);
 
-struct ward_layer *broker_layer(struct broker *b, const struct digest *diff_id,
-				const struct digest *scope);
-int broker_describe_layer(struct broker *b, const struct ward_layer *l, struct answer *a);
-void broker_describe_attached(struct broker *b, const struct ward_attached *at,
-			      struct answer *a);
+/* --- the table of permitted requests (broker.c): each returns its result, words in a->err --- */
 
+/* broker_files.c */
+int broker_file_open(struct broker *b, const struct keep_request *rq, struct answer *a);
+int broker_file_create(struct broker *b, const struct keep_request *rq, struct answer *a);
+int broker_file_publish(struct broker *b, const struct keep_request *rq, struct answer *a);
+int broker_file_drop(struct broker *b, const struct keep_request *rq, struct answer *a);
+int broker_layer_drop(struct broker *b, const struct keep_request *rq, struct answer *a);
+int broker_list(struct broker *b, const struct keep_request *rq, struct answer *a);
+int broker_layout_open(struct broker *b, const struct keep_request *rq, struct answer *a);
+int broker_container_drop(struct broker *b, const struct keep_request *rq, struct answer *a);
+/* broker_fetchers.c */
+int broker_fetcher(struct broker *b, const struct keep_request *rq, struct answer *a);
+int broker_fetcher_gone(struct broker *b, const struct keep_request *rq, struct answer *a);
+/* broker_layers.c */
 int broker_layer_mount(struct broker *b, const struct keep_request *rq, struct answer *a);
 int broker_layer_umount(struct broker *b, const struct keep_request *rq, struct answer *a);
 int broker_mark(struct broker *b, const struct keep_request *rq, struct answer *a);
 int broker_exec_mark(struct broker *b, const struct keep_request *rq, struct answer *a);
 int broker_lease(struct broker *b, const struct keep_request *rq, struct answer *a);
+/* broker_attach.c */
 int broker_attach(struct broker *b, const struct keep_request *rq, struct answer *a);
 
+/* --- fetchers --- */
+
+/* One that an earlier keeper started is watched from here on. */
+int broker_fetcher_watch(struct broker *b, struct ward_fetcher *f);
+/* Tells the engine of fetchers until the pool is full. */
+void broker_fetchers_begin(struct broker *b);
+/* Kills all of them. They leave the table when their ends are seen. */
+void broker_fetchers_end(struct broker *b);
+
+/* --- layers --- */
+
+/* The one that is mounted, or NULL. */
+struct ward_layer *broker_layer(struct broker *b, const struct digest *diff_id,
+				const struct digest *scope);
+int broker_describe_layer(struct broker *b, const struct ward_layer *l, struct answer *a);
+/* Closes what is recorded of it and frees the entry. */
+void broker_layer_reset(struct ward_layer *l);
+/* Unmounts layers without users; returns how many are left. */
+unsigned broker_umount_idle(struct broker *b);
+
+/* --- root file systems --- */
+
+void broker_describe_attached(struct broker *b, const struct ward_attached *at, struct answer *a);
 /* Overlays that are gone, but whose events were not looked at yet, are noticed now. */
 void broker_drain_inotify(struct broker *b);
 /* The overlay of the attachment with inotify watch @watch is gone. */
 void broker_detached(struct broker *b, int watch);
-/* Undoes BUSY entries of a keeper that was killed, and closes descriptors nobody recorded. */
+
+/* --- after a keeper that was killed (broker_recover.c) --- */
+
+/* Undoes BUSY entries, and closes descriptors nobody recorded. */
 void broker_recover(struct broker *b);
 /*
  * From the broker's thread: root file systems that went while nobody looked, for a keeper may be
  * killed between reading that one is gone and acting on it.
  */
 void broker_recover_detached(struct broker *b);
-/* Unmounts layers without users; returns how many are left. */
-unsigned broker_umount_idle(struct broker *b);
 
 #endif
