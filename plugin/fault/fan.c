@@ -72,7 +72,7 @@ int fan_mark_fs(int group, int mount_fd, uint64_t mask)
 
 int fan_answer(int group, int fd, uint32_t response)
 {
-	const struct fanotify_response rsp = { .fd = fd, .response = response };
+	const struct fanotify_response rsp = {.fd = fd, .response = response};
 	ssize_t n;
 
 	do

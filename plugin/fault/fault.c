@@ -3,12 +3,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "oci/base/cleanup.h"
 #include "plugin/engine.h"
+#include "plugin/fault/fault_impl.h"
 #include "plugin/fault/slots.h"
 #include "plugin/fill/flight.h"
 #include "plugin/log.h"
@@ -18,36 +17,6 @@
 
 #define BATCH   64  /* events read before other descriptors get their turn */
 #define TICK_MS 250 /* how often slots with a time limit are looked at */
-
-/* What the engine knows of a slot in WAITING, beside what the journal says. */
-struct wait {
-	struct layer *layer;  /* borrowed; NULL while no layer of that name is known */
-	uint32_t first, last; /* spans it needs; content, and exec while it is filled */
-	bool missed;          /* it could not be answered at once */
-	bool busy;            /* held back by an eviction with --wait */
-	uint32_t at;          /* its place in active[] */
-};
-
-/* An explicit eviction: opens of these inodes are refused or held back. */
-struct busy {
-	struct layer *layer;  /* borrowed */
-	const uint64_t *nids; /* borrowed, sorted */
-	size_t n;
-	bool wait;
-	struct busy *next;
-};
-
-struct fault {
-	struct engine *en;    /* borrowed */
-	struct slots *slots;  /* shared memory */
-	struct loop_io *io[2];
-	bool paused;          /* no slot was free */
-	bool ticking;
-	struct busy *busy;
-	uint32_t nactive;
-	uint32_t active[LIMIT_SLOTS]; /* slots that wait, in no order */
-	struct wait wait[LIMIT_SLOTS];
-};
 
 static uint32_t slot_index(const struct fault *f, const struct slot *s)
 {
@@ -62,7 +31,7 @@ static void wait_add(struct fault *f, struct slot *s)
 {
 	uint32_t i = slot_index(f, s);
 
-	f->wait[i] = (struct wait){ .at = f->nactive };
+	f->wait[i] = (struct wait){.at = f->nactive};
 	f->active[f->nactive++] = i;
 	if (!f->ticking)
 		f->ticking = loop_after(f->en->loop, TICK_MS, tick, f, NULL) == 0;
@@ -85,7 +54,7 @@ static void resume_reading(struct fault *f)
 	loop_set_events(f->io[SLOT_EXEC], EPOLLIN);
 }
 
-static void answer(struct fault *f, uint32_t i, uint32_t response)
+void fault_answer(struct fault *f, uint32_t i, uint32_t response)
 {
 	struct slot *s = &f->slots->s[i];
 	uint64_t since = s->since_ns;
@@ -99,186 +68,13 @@ static void answer(struct fault *f, uint32_t i, uint32_t response)
 	resume_reading(f);
 }
 
-static void refuse(struct fault *f, uint32_t i, int err)
+void fault_refuse(struct fault *f, uint32_t i, int err)
 {
 	if (err == EBUSY)
 		f->en->count.denied_busy++;
 	else
 		f->en->count.failed++;
-	answer(f, i, FAN_DENY_WITH(err));
-}
-
-/* --- content: are the spans there? --- */
-
-static bool spans_present(const struct layer *l, uint32_t first, uint32_t last)
-{
-	for (uint32_t k = first; k <= last; k++)
-		if (!span_present(&l->spans[k]))
-			return false;
-	return true;
-}
-
-/* Time that goes by because of an eviction is not the source's. */
-static void note_frozen(struct slot *s, const struct layer *l, const struct wait *w)
-{
-	uint32_t parked = 0;
-
-	for (uint32_t k = w->first; k <= w->last; k++)
-		parked += l->spans[k].state == SPAN_PARKED;
-	atomic_store(&s->frozen, parked > 0);
-}
-
-/*
- * The last span worth bringing in ahead of a reader that is at @off. Small files are read one after
- * the other, in the order of the tar; whoever reads a large one is done at its end.
- */
-static uint32_t read_ahead_end(const struct fault *f, const struct layer *l, uint64_t off)
-{
-	size_t i = extents_first(&l->extents, off);
-	const struct extent *x = i < l->extents.n ? &l->extents.v[i] : NULL;
-
-	if (!x || x->size <= f->slots->settings.readahead)
-		return l->index.nspans - 1;
-	return (uint32_t)((x->tar_off + x->size - 1) / l->index.span_size);
-}
-
-/*
- * A reader that has come to the next span is about to want the ones behind it. Whoever jumps
- * around gets the span it asked for and no more.
- */
-static void read_ahead(struct fault *f, struct layer *l, uint64_t off, uint32_t span)
-{
-	uint32_t n = f->slots->settings.readahead / l->index.span_size;
-	bool next = span == l->last_sequential + 1;
-	uint32_t end;
-
-	if (span == l->last_sequential)
-		return;
-	l->last_sequential = span;
-	end = next ? read_ahead_end(f, l, off) : 0;
-	if (span >= end)
-		return;
-	if (n > end - span)
-		n = end - span;
-	flight_want(f->en->flight, l, span + 1, span + n, PRIO_AHEAD);
-}
-
-static bool content_there(struct fault *f, const struct slot *s, const struct wait *w)
-{
-	struct layer *l = w->layer;
-
-	return spans_present(l, w->first, w->last) &&
-	       flight_hit_ok(f->en->flight, l, s->off, s->count) &&
-	       spans_present(l, w->first, w->last);
-}
-
-static void try_content(struct fault *f, uint32_t i)
-{
-	struct slot *s = &f->slots->s[i];
-	struct wait *w = &f->wait[i];
-	struct layer *l = w->layer;
-
-	if (l->quarantined) {
-		refuse(f, i, EIO);
-		return;
-	}
-	if (content_there(f, s, w)) {
-		const uint32_t last = w->last;
-		const uint64_t off = s->off;
-
-		if (!w->missed)
-			f->en->count.hits++;
-		answer(f, i, FAN_ALLOW);
-		read_ahead(f, l, off, last);
-		return;
-	}
-	if (!w->missed)
-		f->en->count.misses++;
-	w->missed = true;
-	note_frozen(s, l, w);
-	flight_want(f->en->flight, l, w->first, w->last, PRIO_DEMAND);
-}
-
-static void new_content(struct fault *f, uint32_t i)
-{
-	struct slot *s = &f->slots->s[i];
-	struct wait *w = &f->wait[i];
-
-	/* Behind the end there is nothing to bring. */
-	if (s->off >= w->layer->index.tar_size) {
-		answer(f, i, FAN_ALLOW);
-		return;
-	}
-	if (s->count == 0) /* the kernel may leave the length open */
-		s->count = 1;
-	if (s->count > w->layer->index.tar_size - s->off)
-		s->count = w->layer->index.tar_size - s->off;
-	layer_spans_of(w->layer, s->off, s->count, &w->first, &w->last);
-	for (uint32_t k = w->first; k <= w->last; k++)
-		w->layer->spans[k].touched_ns = s->since_ns;
-	try_content(f, i);
-}
-
-/* --- exec and open on the EROFS superblock --- */
-
-static int by_nid(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static const struct busy *find_busy(const struct fault *f, const struct layer *l, uint64_t nid)
-{
-	for (const struct busy *b = f->busy; b; b = b->next)
-		if (b->layer == l && bsearch(&nid, b->nids, b->n, sizeof(nid), by_nid))
-			return b;
-	return NULL;
-}
-
-/*
- * The whole executable is brought in before it runs. What cannot be had in time comes on demand
- * later, which is always correct.
- */
-static void try_exec(struct fault *f, uint32_t i)
-{
-	struct wait *w = &f->wait[i];
-
-	if (w->layer->quarantined) {
-		refuse(f, i, EIO);
-	} else if (spans_present(w->layer, w->first, w->last)) {
-		answer(f, i, FAN_ALLOW);
-	} else {
-		w->missed = true;
-		flight_want(f->en->flight, w->layer, w->first, w->last, PRIO_DEMAND);
-	}
-}
-
-static void new_exec(struct fault *f, uint32_t i)
-{
-	struct slot *s = &f->slots->s[i];
-	struct wait *w = &f->wait[i];
-	const struct busy *b = find_busy(f, w->layer, s->ino);
-	const struct extent *x;
-
-	w->busy = b && b->wait;
-	if (w->busy) {
-		atomic_store(&s->frozen, 1);
-		return;
-	}
-	if (b) {
-		refuse(f, i, EBUSY);
-		return;
-	}
-	atomic_store(&s->frozen, 0);
-	x = extents_by_nid(&w->layer->extents, s->ino);
-	if (!(s->mask & FAN_OPEN_EXEC_PERM) || !x ||
-	    x->size > f->slots->settings.exec_fill_max) {
-		answer(f, i, FAN_ALLOW);
-		return;
-	}
-	layer_spans_of(w->layer, x->tar_off, x->size, &w->first, &w->last);
-	try_exec(f, i);
+	fault_answer(f, i, FAN_DENY_WITH(err));
 }
 
 /* --- one event --- */
@@ -298,30 +94,30 @@ static void handle_unknown(struct fault *f, uint32_t i)
 		return;
 	/* An exec or open reads nothing by itself; a read of a tar nobody knows shows holes. */
 	if (s->group == SLOT_EXEC) {
-		answer(f, i, FAN_ALLOW);
+		fault_answer(f, i, FAN_ALLOW);
 		return;
 	}
 	log_error("process %d reads a layer that is not known (device %llu, inode %llu): refused",
 		  s->pid, (unsigned long long)s->dev, (unsigned long long)s->ino);
-	refuse(f, i, EIO);
+	fault_refuse(f, i, EIO);
 }
 
-static void handle(struct fault *f, uint32_t i)
+void fault_handle(struct fault *f, uint32_t i)
 {
 	struct slot *s = &f->slots->s[i];
 	struct wait *w = &f->wait[i];
 
 	atomic_store(&f->slots->in_hand[0], i + 1);
 	if (s->group == SLOT_EXEC && s->pid == atomic_load(&f->slots->keeper_pid)) {
-		answer(f, i, FAN_ALLOW); /* a lease probe */
+		fault_answer(f, i, FAN_ALLOW); /* a lease probe */
 	} else {
 		w->layer = layer_of(f, s);
 		if (!w->layer)
 			handle_unknown(f, i);
 		else if (s->group == SLOT_CONTENT)
-			new_content(f, i);
+			fault_new_content(f, i);
 		else
-			new_exec(f, i);
+			fault_new_exec(f, i);
 	}
 	atomic_store(&f->slots->in_hand[0], 0);
 }
@@ -330,9 +126,9 @@ static void look_again(struct fault *f, uint32_t i)
 {
 	atomic_store(&f->slots->in_hand[0], i + 1);
 	if (f->slots->s[i].group == SLOT_CONTENT)
-		try_content(f, i);
+		fault_try_content(f, i);
 	else if (!f->wait[i].busy)
-		try_exec(f, i);
+		fault_try_exec(f, i);
 	atomic_store(&f->slots->in_hand[0], 0);
 }
 
@@ -376,11 +172,11 @@ static bool read_one(struct fault *f, enum slot_group group)
 	wait_add(f, s);
 	if (slot_parse(s) < 0) {
 		log_error("an event the kernel sent could not be read: refused");
-		refuse(f, slot_index(f, s), EIO);
+		fault_refuse(f, slot_index(f, s), EIO);
 		return true;
 	}
 	count_event(f, s);
-	handle(f, slot_index(f, s));
+	fault_handle(f, slot_index(f, s));
 	return true;
 }
 
@@ -415,15 +211,15 @@ static void tick(void *ctx)
 	struct fault *f = ctx;
 
 	f->ticking = false;
-	for (uint32_t k = f->nactive; k-- > 0; ) {
+	for (uint32_t k = f->nactive; k-- > 0;) {
 		uint32_t i = f->active[k];
 		const struct slot *s = &f->slots->s[i];
 
 		if (atomic_load(&s->state) == SLOT_DENIED) {
 			f->en->count.failed++;
-			answer(f, i, FAN_ALLOW); /* the keeper answered; this only frees it */
+			fault_answer(f, i, FAN_ALLOW); /* the keeper answered; this only frees it */
 		} else if (f->wait[i].layer && !f->wait[i].busy && exec_overdue(f, s)) {
-			answer(f, i, FAN_ALLOW);
+			fault_answer(f, i, FAN_ALLOW);
 		}
 	}
 	if (f->nactive > 0 && !f->ticking)
@@ -446,7 +242,7 @@ void fault_recheck(struct engine *en, struct layer *l, uint32_t first, uint32_t 
 {
 	struct fault *f = en->fault;
 
-	for (uint32_t k = f->nactive; k-- > 0; )
+	for (uint32_t k = f->nactive; k-- > 0;)
 		if (k < f->nactive && overlaps(&f->wait[f->active[k]], l, first, last))
 			look_again(f, f->active[k]);
 }
@@ -455,18 +251,18 @@ void fault_deny(struct engine *en, struct layer *l, uint32_t first, uint32_t las
 {
 	struct fault *f = en->fault;
 
-	for (uint32_t k = f->nactive; k-- > 0; )
+	for (uint32_t k = f->nactive; k-- > 0;)
 		if (k < f->nactive && overlaps(&f->wait[f->active[k]], l, first, last))
-			refuse(f, f->active[k], err);
+			fault_refuse(f, f->active[k], err);
 }
 
 void fault_layer_ready(struct engine *en, struct layer *l)
 {
 	struct fault *f = en->fault;
 
-	for (uint32_t k = f->nactive; k-- > 0; )
+	for (uint32_t k = f->nactive; k-- > 0;)
 		if (k < f->nactive && !f->wait[f->active[k]].layer)
-			handle(f, f->active[k]);
+			fault_handle(f, f->active[k]);
 }
 
 void fault_all_known(struct engine *en)
@@ -478,52 +274,12 @@ void fault_layer_gone(struct engine *en, struct layer *l)
 {
 	struct fault *f = en->fault;
 
-	for (uint32_t k = f->nactive; k-- > 0; )
+	for (uint32_t k = f->nactive; k-- > 0;)
 		if (k < f->nactive && f->wait[f->active[k]].layer == l) {
 			/* One that the keeper is denying at this moment stays a while. */
 			f->wait[f->active[k]].layer = NULL;
-			refuse(f, f->active[k], EIO);
+			fault_refuse(f, f->active[k], EIO);
 		}
-}
-
-static struct busy **busy_place(struct fault *f, const struct layer *l)
-{
-	struct busy **at = &f->busy;
-
-	while (*at && (*at)->layer != l)
-		at = &(*at)->next;
-	return at;
-}
-
-static void release_held(struct fault *f, const struct layer *l)
-{
-	for (uint32_t k = f->nactive; k-- > 0; )
-		if (k < f->nactive && f->wait[f->active[k]].layer == l && f->wait[f->active[k]].busy)
-			handle(f, f->active[k]);
-}
-
-void fault_busy_set(struct engine *en, struct layer *l, const uint64_t *nids, size_t n, bool wait)
-{
-	struct fault *f = en->fault;
-	struct busy **at = busy_place(f, l);
-
-	if (*at) {
-		struct busy *old = *at;
-
-		*at = old->next;
-		free(old);
-	}
-	if (nids) {
-		struct busy *b = calloc(1, sizeof(*b));
-
-		/* Without it opens are simply not refused: the lease proof does not need it. */
-		if (b) {
-			*b = (struct busy){ .layer = l, .nids = nids, .n = n, .wait = wait,
-					    .next = f->busy };
-			f->busy = b;
-		}
-	}
-	release_held(f, l);
 }
 
 /* --- start --- */
@@ -536,7 +292,7 @@ static void adopt_slots(struct fault *f)
 			continue;
 		wait_add(f, &f->slots->s[i]);
 		f->wait[i].missed = true;
-		handle(f, i);
+		fault_handle(f, i);
 	}
 }
 

@@ -40,7 +40,6 @@ void fault_layer_gone(struct engine *en, struct layer *l);
  * An explicit eviction of @l began or ended: while @nids (sorted, borrowed) is set, open and exec
  * of those inodes get EBUSY, or wait when @wait. NULL ends it and releases who waited.
  */
-void fault_busy_set(struct engine *en, struct layer *l, const uint64_t *nids, size_t n,
-		    bool wait);
+void fault_busy_set(struct engine *en, struct layer *l, const uint64_t *nids, size_t n, bool wait);
 
 #endif

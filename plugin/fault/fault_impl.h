@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGIN_FAULT_FAULT_IMPL_H
+#define PLUGIN_FAULT_FAULT_IMPL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "oci/base/limits.h"
+
+/* Between fault.c (events, answers, time), content.c (reads of tars) and exec.c (exec and open). */
+
+struct engine;
+struct layer;
+struct loop_io;
+struct slots;
+
+/* What the engine knows of a slot in WAITING, beside what the journal says. */
+struct wait {
+	struct layer *layer;  /* borrowed; NULL while no layer of that name is known */
+	uint32_t first, last; /* spans it needs; content, and exec while it is filled */
+	bool missed;          /* it could not be answered at once */
+	bool busy;            /* held back by an eviction with --wait */
+	uint32_t at;          /* its place in active[] */
+};
+
+/* An explicit eviction: opens of these inodes are refused or held back. */
+struct busy {
+	struct layer *layer;  /* borrowed */
+	const uint64_t *nids; /* borrowed, sorted */
+	size_t n;
+	bool wait;
+	struct busy *next;
+};
+
+struct fault {
+	struct engine *en;   /* borrowed */
+	struct slots *slots; /* shared memory */
+	struct loop_io *io[2];
+	bool paused; /* no slot was free */
+	bool ticking;
+	struct busy *busy;
+	uint32_t nactive;
+	uint32_t active[LIMIT_SLOTS]; /* slots that wait, in no order */
+	struct wait wait[LIMIT_SLOTS];
+};
+
+/* Answers slot @i and forgets it, unless the keeper is denying it at this moment. */
+void fault_answer(struct fault *f, uint32_t i, uint32_t response);
+/* Answers with an errno that the kernel takes (law 9). */
+void fault_refuse(struct fault *f, uint32_t i, int err);
+/* From the beginning: a slot that is new, or was held back. */
+void fault_handle(struct fault *f, uint32_t i);
+
+/* --- content.c --- */
+bool fault_spans_present(const struct layer *l, uint32_t first, uint32_t last);
+/* Slot @i is new and its layer known; or its spans are to be looked at again. */
+void fault_new_content(struct fault *f, uint32_t i);
+void fault_try_content(struct fault *f, uint32_t i);
+
+/* --- exec.c --- */
+void fault_new_exec(struct fault *f, uint32_t i);
+void fault_try_exec(struct fault *f, uint32_t i);
+
+#endif
