@@ -407,10 +407,12 @@ static int add_file(const char *path, const struct stat *st, int type, struct FT
 	if (type != FTW_F || !S_ISREG(st->st_mode))
 		return 0;
 	if (nfiles == cap) {
-		cap = cap ? 2 * cap : 1024;
-		files = reallocarray(files, cap, sizeof(*files));
-		if (!files)
+		struct file *grown = reallocarray(files, cap ? 2 * cap : 1024, sizeof(*files));
+
+		if (!grown)
 			return -1;
+		files = grown;
+		cap = cap ? 2 * cap : 1024;
 	}
 	files[nfiles].path = strdup(path + top_len + 1);
 	files[nfiles].size = (size_t)st->st_size;
