@@ -118,7 +118,7 @@ $(STATICS): $(B)/test/%: tests/fixtures/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 $(WARN) -D_GNU_SOURCE -O2 -g -static -pthread -o $@ $<
 # A daemon that evicts without proof: the test of eviction is to see the wrong bytes that makes.
-$(B)/obj/noproof.o: plugin/store/evict.c $(B)/flags
+$(B)/obj/noproof.o: plugin/store/evict_batch.c $(B)/flags
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  CC    $@")
 	$(Q)$(CC) $(ALL_CFLAGS) -DTARN_TEST_NO_PROOF $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<

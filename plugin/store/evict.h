@@ -23,10 +23,10 @@ struct layer;
  * A span goes only if every file in it was granted. EROFS's own cached pages stay; they are right.
  */
 struct evict_want {
-	bool deny;            /* explicit: open and exec of a file being evicted are held up... */
-	bool wait;            /* ...until it is done; false: refused with EBUSY */
-	uint64_t cold_ns;     /* only spans no fault has wanted for so long; 0: all */
-	uint64_t free;        /* stop once so many bytes are free; UINT64_MAX: no end */
+	bool deny;        /* explicit: open and exec of a file being evicted are held up... */
+	bool wait;        /* ...until it is done; false: refused with EBUSY */
+	uint64_t cold_ns; /* only spans no fault has wanted for so long; 0: all */
+	uint64_t free;    /* stop once so many bytes are free; UINT64_MAX: no end */
 	bool (*pinned)(void *ctx, const struct layer *l, uint32_t span); /* NULL: none */
 	bool (*cancelled)(void *ctx);                                    /* NULL: never */
 	void *ctx;
