@@ -30,9 +30,9 @@ int url_registry(const struct registry_at *at, const char *kind, const char *ref
 int url_follow(const char *from, const char *location, char **ret, struct err *e);
 
 /*
- * A token request (distribution auth/token.md): @realm with service and scope added, each word of @scope as a
- * parameter of its own; either may be "". -EPROTO as for url_follow(), with @https a plain HTTP
- * realm too. @ret is for free().
+ * A token request (distribution auth/token.md): @realm with service and scope added, each word of
+ * @scope as a parameter of its own; either may be "". -EPROTO as for url_follow(), with @https a
+ * plain HTTP realm too. @ret is for free().
  */
 int url_token(const char *realm, bool https, const char *service, const char *scope, char **ret,
 	      struct err *e);

@@ -37,21 +37,21 @@ struct attachment {
 };
 
 struct engine {
-	struct loop *loop;            /* owned */
-	struct slots *slots;          /* shared memory */
-	int group[2];                 /* fanotify groups by enum slot_group; borrowed */
-	struct keep *keep;            /* owned; the keeper */
-	struct loop_io *io_keep;      /* owned by the loop */
-	struct flight *flight;        /* owned; spans wanted, fetchers, workers */
-	struct fault *fault;          /* owned; events that wait for an answer */
-	struct ctl_server *server;    /* owned */
-	struct layer *layers;         /* list of mounted layers */
+	struct loop *loop;         /* owned */
+	struct slots *slots;       /* shared memory */
+	int group[2];              /* fanotify groups by enum slot_group; borrowed */
+	struct keep *keep;         /* owned; the keeper */
+	struct loop_io *io_keep;   /* owned by the loop */
+	struct flight *flight;     /* owned; spans wanted, fetchers, workers */
+	struct fault *fault;       /* owned; events that wait for an answer */
+	struct ctl_server *server; /* owned */
+	struct layer *layers;      /* list of mounted layers */
 	struct attachment *attachments;
 	struct engine_counters count;
-	struct inherited *inherited;  /* what the keeper tells at the start; owned */
+	struct inherited *inherited; /* what the keeper tells at the start; owned */
 	uint64_t started_ns;
-	uint32_t restarts;            /* engines before this one */
-	bool ready;                   /* the keeper's HELLO is complete */
+	uint32_t restarts; /* engines before this one */
+	bool ready;        /* the keeper's HELLO is complete */
 	bool stopping;
 };
 

@@ -13,8 +13,8 @@ union control {
 
 int keep_sendmsg(int sock, const void *msg, size_t len, const int *fds, int nfds)
 {
-	struct iovec iov = { .iov_base = (void *)msg, .iov_len = len };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec iov = {.iov_base = (void *)msg, .iov_len = len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	union control control;
 	ssize_t n;
 
@@ -61,10 +61,12 @@ static int take_fds(struct msghdr *m, int *fds, int maxfds)
 
 ssize_t keep_recvmsg(int sock, void *msg, size_t len, int *fds, int maxfds, int *ret_nfds)
 {
-	struct iovec iov = { .iov_base = msg, .iov_len = len };
+	struct iovec iov = {.iov_base = msg, .iov_len = len};
 	union control control;
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
-			    .msg_controllen = sizeof(control) };
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control.bytes,
+			   .msg_controllen = sizeof(control)};
 	ssize_t n;
 	int nfds;
 

@@ -23,7 +23,7 @@ void log_set_level(enum log_level level)
 
 void log_line(enum log_level level, const char *fmt, ...)
 {
-	static const char *const word[] = { "error: ", "warning: ", "", "debug: " };
+	static const char *const word[] = {"error: ", "warning: ", "", "debug: "};
 	char line[1024];
 	va_list ap;
 	int n, m;
@@ -39,7 +39,8 @@ void log_line(enum log_level level, const char *fmt, ...)
 	n += m;
 	if ((size_t)n > sizeof(line) - 2)
 		n = sizeof(line) - 2;
-	/* What a registry said may be in it: it cannot make lines of its own, nor steer a terminal. */
+	/* What a registry said may be in it: it cannot make lines of its own, nor steer a terminal.
+	 */
 	for (int i = 0; i < n; i++)
 		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
 			line[i] = '?';

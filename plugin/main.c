@@ -49,7 +49,8 @@ static void usage(FILE *out)
 	      "  -q, -v          only errors; more detail\n"
 	      "  --help, --version\n\n"
 	      "It runs in the foreground and prints 'tarnd: ready' once it can be asked.\n"
-	      "SIGTERM stops it, SIGHUP rereads the settings.\n", out);
+	      "SIGTERM stops it, SIGHUP rereads the settings.\n",
+	      out);
 }
 
 static const char *env_or(const char *name, const char *fallback)
@@ -63,27 +64,39 @@ static const char *env_or(const char *name, const char *fallback)
 static int parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{ "store", required_argument, NULL, 's' },
-		{ "socket", required_argument, NULL, 'S' },
-		{ "config", required_argument, NULL, 'c' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },
-		{ NULL, 0, NULL, 0 },
+		{"store", required_argument, NULL, 's'},  {"socket", required_argument, NULL, 'S'},
+		{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0},
 	};
 	int c;
 
-	*o = (struct options){ .store = env_or("TARN_STORE", DEFAULT_STORE),
-			       .socket = env_or("TARN_SOCKET", DEFAULT_SOCKET) };
+	*o = (struct options){.store = env_or("TARN_STORE", DEFAULT_STORE),
+			      .socket = env_or("TARN_SOCKET", DEFAULT_SOCKET)};
 	while ((c = getopt_long(argc, argv, "qv", longs, NULL)) != -1) {
 		switch (c) {
-		case 's': o->store = optarg; break;
-		case 'S': o->socket = optarg; break;
-		case 'c': o->config = optarg; break;
-		case 'q': o->verbose--; break;
-		case 'v': o->verbose++; break;
-		case 'h': usage(stdout); return EXIT_SUCCESS + 1;
-		case 'V': puts("tarnd " TARN_VERSION); return EXIT_SUCCESS + 1;
-		default: return 2 + 1;
+		case 's':
+			o->store = optarg;
+			break;
+		case 'S':
+			o->socket = optarg;
+			break;
+		case 'c':
+			o->config = optarg;
+			break;
+		case 'q':
+			o->verbose--;
+			break;
+		case 'v':
+			o->verbose++;
+			break;
+		case 'h':
+			usage(stdout);
+			return EXIT_SUCCESS + 1;
+		case 'V':
+			puts("tarnd " TARN_VERSION);
+			return EXIT_SUCCESS + 1;
+		default:
+			return 2 + 1;
 		}
 	}
 	if (optind < argc) {
@@ -119,7 +132,7 @@ static void find_account(const char *name, uid_t fallback, uid_t *uid, gid_t *gi
 static int listen_control(const char *path, const char *group, struct err *e)
 {
 	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	const struct group *gr = *group ? getgrnam(group) : NULL;
 	char *slash, dir[sizeof(a.sun_path)];
 
@@ -235,7 +248,7 @@ static int bring_up(const struct options *o, struct birth *b, struct err *e)
 	log_init("tarnd", (enum log_level)s.log_level);
 	if (geteuid() != 0)
 		return err_set(e, -EPERM, "only root can watch and mount layers");
-	*b = (struct birth){ .store = o->store, .socket = o->socket, .config = o->config };
+	*b = (struct birth){.store = o->store, .socket = o->socket, .config = o->config};
 	r = open_or_take_over(b, o, e);
 	if (r < 0)
 		return r;

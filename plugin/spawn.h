@@ -20,8 +20,8 @@ struct err;
 pid_t spawn_sharing_files(int32_t *pidfd);
 
 /*
- * keeper: starts an anchor, which starts the engine once ward->anchor_pid is its own. Their table is
- * new: the fixed descriptors below and nothing else. Returns the pid; *ret_pidfd is the keeper's
+ * keeper: starts an anchor, which starts the engine once ward->anchor_pid is its own. Their table
+ * is new: the fixed descriptors below and nothing else. Returns the pid; *ret_pidfd is the keeper's
  * (owned).
  */
 pid_t spawn_anchor(const struct birth *b, int *ret_pidfd, struct err *e);

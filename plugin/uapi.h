@@ -21,7 +21,7 @@
 #define FAN_ERRNO_MASK  0xff
 #endif
 /* Only EPERM, EIO, EBUSY, ETXTBSY, EAGAIN, ENOSPC, EDQUOT are accepted (law 9). */
-#define FAN_DENY_WITH(err) (FAN_DENY | (((uint32_t)(err) & FAN_ERRNO_MASK) << FAN_ERRNO_SHIFT))
+#define FAN_DENY_WITH(err) (FAN_DENY | (((uint32_t)(err)&FAN_ERRNO_MASK) << FAN_ERRNO_SHIFT))
 
 struct fan_range_record {
 	uint8_t type; /* FAN_EVENT_INFO_TYPE_RANGE */

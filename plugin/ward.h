@@ -30,18 +30,18 @@ struct ward_layer {
 	_Atomic uint32_t state; /* enum ward_state */
 	uint32_t users;         /* live attachments that have it as a lower */
 	struct digest diff_id, scope;
-	int32_t fd_fill;        /* O_RDWR on the tar, opened before the mark */
+	int32_t fd_fill; /* O_RDWR on the tar, opened before the mark */
 	int32_t fd_image;
-	int32_t fd_mount;       /* detached EROFS mount */
+	int32_t fd_mount; /* detached EROFS mount */
 	uint64_t tar_dev, tar_ino, fs_dev;
-	uint32_t marked;        /* content mark on */
-	uint32_t fs_mask;       /* KEEP_MARK_* on the superblock */
-	uint32_t shared;        /* others have the tar open, too: nothing in it is provably idle */
+	uint32_t marked;  /* content mark on */
+	uint32_t fs_mask; /* KEEP_MARK_* on the superblock */
+	uint32_t shared;  /* others have the tar open, too: nothing in it is provably idle */
 };
 
 struct ward_attached {
 	_Atomic uint32_t state;
-	int32_t watch;          /* inotify watch on the overlay's root: says when it is unmounted */
+	int32_t watch; /* inotify watch on the overlay's root: says when it is unmounted */
 	char id[LIMIT_ID];
 	struct digest image;
 	uint32_t kind;
@@ -51,7 +51,7 @@ struct ward_attached {
 };
 
 struct ward_fetcher {
-	int32_t pid;    /* 0: free */
+	int32_t pid; /* 0: free */
 	int32_t pidfd;
 	uint32_t pooled;
 };
@@ -59,10 +59,10 @@ struct ward_fetcher {
 struct ward {
 	uint32_t version; /* WARD_VERSION: a successor with another one cannot take over */
 	/* made once, before the first keeper */
-	int32_t fd_lock;     /* store/lock, flock()ed */
-	int32_t fd_store;    /* the store's directory */
-	int32_t fd_listen;   /* control socket */
-	int32_t fd_linger;   /* store/guardian.sock: where a successor asks for all this */
+	int32_t fd_lock;             /* store/lock, flock()ed */
+	int32_t fd_store;            /* the store's directory */
+	int32_t fd_listen;           /* control socket */
+	int32_t fd_linger;           /* store/guardian.sock: where a successor asks for all this */
 	int32_t fd_content, fd_exec; /* fanotify groups */
 	int32_t fd_inotify;
 	int32_t fd_keep, fd_engine; /* the two ends of the request socket */
@@ -74,8 +74,8 @@ struct ward {
 	_Atomic int32_t guardian_pid, keeper_pid, anchor_pid;
 	int32_t anchor_pidfd, keeper_pidfd, guardian_pidfd; /* -1: none */
 	uint64_t keeper_starts, anchor_starts;
-	_Atomic uint32_t stopping;    /* SIGTERM came */
-	_Atomic uint32_t reread;      /* SIGHUP came */
+	_Atomic uint32_t stopping;     /* SIGTERM came */
+	_Atomic uint32_t reread;       /* SIGHUP came */
 	_Atomic int32_t keeper_result; /* KEEPER_* once a keeper ends on purpose, else -1 */
 	struct ward_fetcher fetcher[WARD_FETCHERS];
 	struct ward_layer layer[LIMIT_MOUNTED];
@@ -84,16 +84,16 @@ struct ward {
 
 /* What every process of tarnd is born with; plain pointers, inherited by fork. */
 struct birth {
-	struct ward *ward;          /* guardian and keeper only; NULL elsewhere */
+	struct ward *ward; /* guardian and keeper only; NULL elsewhere */
 	struct slots *slots;
-	const char *store;          /* path, for messages */
+	const char *store; /* path, for messages */
 	const char *socket;
-	const char *config;         /* settings file or NULL */
+	const char *config; /* settings file or NULL */
 };
 
 /* How a keeper ends on purpose (keeper_result). */
-#define KEEPER_STOPPED 0   /* nothing is mounted: the guardian may go too */
-#define KEEPER_STAY    10  /* told to stop, but containers still use layers */
+#define KEEPER_STOPPED 0  /* nothing is mounted: the guardian may go too */
+#define KEEPER_STAY    10 /* told to stop, but containers still use layers */
 
 /*
  * Closes a recorded descriptor. It is taken off the record first: a number that is recorded and

@@ -95,7 +95,7 @@
 /* /proc/PID/mountinfo: fs.mount-max (100,000) lines of the usual 160 bytes. */
 #define LIMIT_MOUNTINFO (16u << 20)
 /* /proc/PID/fdinfo of an inotify descriptor: 1024 watches with lines of some 200 bytes. */
-#define LIMIT_FDINFO          (1u << 20)
+#define LIMIT_FDINFO (1u << 20)
 /* Entries of an image's root directory that are mounted one by one; images have some 20. */
 #define LIMIT_GRAFTS 256
 /* Symbolic links followed on one path, as the kernel does. */
