@@ -15,8 +15,11 @@ teardown() { lake_teardown; }
 
 # One of the named parts, each second in turn; what was killed goes to $RIG/killed.
 killer() { # part...
-	local i=0 parts=("$@") pid
-	while sleep 1; do
+	local i=0 parts=("$@") pid never
+	# Waits for what never comes: a sleep of its own would outlive this process.
+	exec {never}<> <(:)
+	while :; do
+		read -rt 1 -u "$never" || :
 		pid=$(tarnd_pid "${parts[i++ % ${#parts[@]}]}" 2>/dev/null | shuf -n 1)
 		[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null && echo "$pid" >>"$RIG/killed"
 	done
