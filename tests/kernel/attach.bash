@@ -5,7 +5,7 @@
 # the root of a runtime that goes by path (older runc) and grafts in one that has pinned it.
 #
 # The image has what makes a difference: links that lead out or nowhere, a file where runtimes
-# mount one, a user, no /work.
+# mount one, a user, no /newdir.
 
 # shellcheck disable=SC2034  # for those who load this
 WAYS='hook-runc hook-crun front-runc front-crun'

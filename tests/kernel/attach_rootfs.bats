@@ -60,8 +60,8 @@ readonly_root() {
 @test "root.readonly is honoured" { each_way readonly_root; }
 
 cwd() {
-	[ "$(once "$1" 'pwd; ls /' '.process.cwd = "/work/deep"' | head -n 1)" = /work/deep ]
-	[ "$(once "$1" 'pwd' '.process.cwd = "/work/deep" | .root.readonly = true')" = /work/deep ]
+	[ "$(once "$1" 'pwd; ls /' '.process.cwd = "/newdir/deep"' | head -n 1)" = /newdir/deep ]
+	[ "$(once "$1" 'pwd' '.process.cwd = "/newdir/deep" | .root.readonly = true')" = /newdir/deep ]
 	[ "$(once "$1" 'pwd' '.process.cwd = "/var/run/work"')" = /run/work ]
 }
 @test "a working directory that is missing is made" { each_way cwd; }
