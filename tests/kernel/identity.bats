@@ -11,9 +11,14 @@ teardown() { lake_teardown; }
 # Times are compared wherever both sides have them from the image: directories in which umoci made
 # something after it had set their times, or that have no entry, are named by the caller.
 same_rootfs() { # expected found [pattern of paths whose time is not compared]
-	local left
-	left=$("$RIG_FIXTURES/treediff.py" --lookups "$1" "$2" |
-		grep -vE "^'(${3:-none})': mtime: " || true)
+	local found left rc=0
+	found=$("$RIG_FIXTURES/treediff.py" --lookups "$1" "$2" 2>"$RIG/treediff.err") || rc=$?
+	# 0: the same, 1: differences on stdout; whatever is on stderr means that it did not compare.
+	if [ $rc -gt 1 ] || [ -s "$RIG/treediff.err" ] || { [ $rc = 1 ] && [ -z "$found" ]; }; then
+		echo "treediff.py ended with $rc" && cat "$RIG/treediff.err"
+		return 1
+	fi
+	left=$(grep -vE "^'(${3:-none})': mtime: " <<<"$found") || [ $? = 1 ] # 1: no line is left
 	[ -z "$left" ] || { echo "$left"; return 1; }
 }
 
