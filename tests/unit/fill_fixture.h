@@ -4,8 +4,11 @@
 
 /* A layer made on the spot, and a real fetcher process to get it with. */
 
+#include <errno.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -127,25 +130,39 @@ static inline int buffer_new(void)
 	return fd;
 }
 
-/* A process that serves jobs; its socket and buffer are the caller's. */
+/*
+ * A process that serves jobs; its socket and buffer are the caller's. It is this program again,
+ * from its start: a fork(2) of a process with threads may find malloc's locks taken, for the
+ * sanitizers' malloc does not know of forks as the C library's does.
+ */
+#define FETCHER_ENV  "TARN_TEST_FETCHER"
+#define FETCHER_SOCK 200
+#define FETCHER_MEM  201
+
+__attribute__((constructor)) static void be_a_fetcher(void)
+{
+	void *p;
+
+	if (!getenv(FETCHER_ENV))
+		return;
+	p = mmap(NULL, FETCH_BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, FETCHER_MEM, 0);
+	_exit(p == MAP_FAILED ? 99 : fetcher_main(FETCHER_SOCK, p, NULL, 0));
+}
+
 static inline pid_t fetcher_start(int *ret_sock, int *ret_buffer)
 {
+	char said[] = FETCHER_ENV "=1";
+	char *argv[] = {program_invocation_name, NULL}, *env[] = {said, NULL};
 	int pair[2], buffer = buffer_new();
+	posix_spawn_file_actions_t fds;
 	pid_t pid;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		void *p = mmap(NULL, FETCH_BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, buffer,
-			       0);
-
-		/* Nothing of the parent's may keep its sockets open. */
-		for (int fd = 3; fd < 256; fd++)
-			if (fd != pair[1])
-				close(fd);
-		_exit(p == MAP_FAILED ? 99 : fetcher_main(pair[1], p, NULL, 0));
-	}
+	posix_spawn_file_actions_init(&fds);
+	posix_spawn_file_actions_adddup2(&fds, pair[1], FETCHER_SOCK);
+	posix_spawn_file_actions_adddup2(&fds, buffer, FETCHER_MEM);
+	assert_int_equal(posix_spawn(&pid, "/proc/self/exe", &fds, NULL, argv, env), 0);
+	posix_spawn_file_actions_destroy(&fds);
 	close(pair[1]);
 	*ret_sock = pair[0];
 	*ret_buffer = buffer;
