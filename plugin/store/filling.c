@@ -14,10 +14,9 @@
 #include "plugin/loop.h"
 #include "plugin/store/layer.h"
 #include "plugin/store/load.h"
+#include "plugin/store/patience.h"
 #include "plugin/store/pull.h"
 #include "plugin/store/whole.h"
-
-#define LOOK_MS 200
 
 void pin_layers_free(struct pin_layer *v, size_t n)
 {
@@ -33,21 +32,38 @@ struct parts {
 	struct layer *l;
 	const struct pin_layer *want;
 	uint64_t there, total; /* bytes of the ranges */
-	uint64_t changes;
-	char why[256]; /* what a source said last */
+	bool busy;             /* something of them is on its way */
+	struct patience patience;
 };
 
-static void look_at_range(struct parts *p, const struct pin_range *range)
+static void spans_of(const struct parts *p, size_t i, uint32_t *ret_first, uint32_t *ret_last)
+{
+	const struct pin_range *range = &p->want->v[i];
+
+	layer_spans_of(p->l, range->off, range->end - range->off, ret_first, ret_last);
+}
+
+static void look_at_range(struct parts *p, size_t range)
 {
 	const struct index *ix = &p->l->index;
 	uint32_t first, last;
 
-	layer_spans_of(p->l, range->off, range->end - range->off, &first, &last);
+	spans_of(p, range, &first, &last);
 	for (uint32_t i = first; i <= last && i < ix->nspans; i++) {
+		const struct span *s = &p->l->spans[i];
+
 		p->total += index_span_len(ix, i);
-		if (span_present(&p->l->spans[i]))
+		if (span_present(s))
 			p->there += index_span_len(ix, i);
+		p->busy |= s->state == SPAN_QUEUED || s->state == SPAN_CHECKING;
 	}
+}
+
+static void want_range(struct parts *p, size_t range)
+{
+	uint32_t first, last;
+
+	spans_of(p, range, &first, &last);
 	flight_want(p->en->flight, p->l, first, last, PRIO_FILL);
 }
 
@@ -56,19 +72,15 @@ static int look(void *ctx)
 	struct parts *p = ctx;
 
 	p->there = p->total = 0;
+	p->busy = false;
 	for (size_t i = 0; i < p->want->n; i++)
-		look_at_range(p, &p->want->v[i]);
-	p->changes = p->l->changes;
-	for (uint32_t i = 0; i < p->l->nsources; i++)
-		if (p->l->sources[i].last_error[0])
-			memcpy(p->why, p->l->sources[i].last_error, sizeof(p->why));
-	return p->en->stopping ? -ESHUTDOWN : 0;
-}
-
-/* Nothing has changed for so long that a reader would have been told EIO twice. */
-static uint64_t patience_ms(const struct engine *en)
-{
-	return 2 * (uint64_t)en->slots->settings.deadline_ms;
+		look_at_range(p, i);
+	if (p->en->stopping)
+		return -ESHUTDOWN;
+	if (p->there < p->total && patience_want(&p->patience, p->busy))
+		for (size_t i = 0; i < p->want->n; i++)
+			want_range(p, i);
+	return 0;
 }
 
 static int bring_parts(struct engine *en, struct layer *l, const struct pin_layer *want,
@@ -76,24 +88,22 @@ static int bring_parts(struct engine *en, struct layer *l, const struct pin_laye
 {
 	struct parts p = {.en = en, .l = l, .want = want};
 	char what[DIGEST_TEXT + 8] = "layer ";
-	uint64_t since = clock_ms(), changes = 0;
+	int r = 0;
 
+	patience_begin(&p.patience, en, l);
 	digest_text(&l->diff_id, what + strlen(what));
-	for (;;) {
+	while (r == 0) {
 		if (loop_call(en->loop, look, &p) < 0)
 			return err_set(e, -ESHUTDOWN, "%s: tarnd is stopping", what);
 		if (watch_cancelled(w) || watch_tell(w, what, p.there, p.total) < 0)
 			return err_set(e, -EPIPE, "%s: the client went away", what);
 		if (p.there >= p.total)
 			return 0;
-		if (p.changes != changes)
-			since = clock_ms();
-		changes = p.changes;
-		if (clock_ms() - since > patience_ms(en))
-			return err_set(e, -ETIMEDOUT, "%s: cannot be brought here: %s", what,
-				       p.why[0] ? p.why : "nothing happens");
-		usleep(LOOK_MS * 1000);
+		r = patience_left(&p.patience, p.there, false, what, e);
+		if (r == 0)
+			usleep(PATIENCE_LOOK_MS * 1000);
 	}
+	return r;
 }
 
 int filling_layer(struct engine *en, const struct pin_layer *want, const struct watch *w,

@@ -13,7 +13,7 @@
 
 static struct {
 	unsigned ready, gone, drains, checks;
-	bool stuck; /* nothing that is wanted ever comes */
+	bool stuck; /* what is wanted is tried, and fails every time */
 } fake_fill;
 
 struct layer *engine_layer(struct engine *en, const struct digest *diff_id,
@@ -35,8 +35,10 @@ int engine_attached(struct engine *en, const struct keep_attach *at)
 
 void flight_want(struct flight *f, struct layer *l, uint32_t first, uint32_t last, enum prio prio)
 {
-	for (uint32_t i = first; i <= last && !fake_fill.stuck; i++)
-		span_set(l, i, SPAN_CLEAN);
+	for (uint32_t i = first; i <= last; i++) {
+		span_set(l, i, SPAN_QUEUED);
+		span_set(l, i, fake_fill.stuck ? SPAN_ABSENT : SPAN_CLEAN);
+	}
 }
 
 void flight_sync(struct flight *f, struct layer *l, void (*done)(void *ctx, int result), void *ctx)

@@ -11,6 +11,7 @@
 
 #include "oci/index/blobmap.h"
 #include "plugin/store/attached.h"
+#include "plugin/store/filling.h"
 #include "plugin/store/whole.h"
 #include "tests/unit/pull_fixture.h"
 
@@ -433,6 +434,56 @@ static void what_cannot_be_had_is_given_up(void **state)
 	layer_umount(&engine, l);
 }
 
+/* Nothing is filled in the background here. */
+int engine_task(void (*fn)(void *ctx), void *ctx)
+{
+	return -EAGAIN;
+}
+
+/* The first and the last byte of the layer: two of its spans. */
+static struct pin_layer ends(struct pin_range range[2])
+{
+	range[0] = (struct pin_range){.off = 0, .end = 1};
+	range[1] = (struct pin_range){.off = blob.tar.len - 1, .end = blob.tar.len};
+	return (struct pin_layer){.diff_id = blob.diff_id, .v = range, .n = 2};
+}
+
+static void parts(void **state)
+{
+	struct pin_range range[2];
+	struct pin_layer want = ends(range);
+	struct layer *l;
+
+	pull_ok(PULL_NONE);
+	l = mounted();
+	assert_int_equal(filling_layer(&engine, &want, NULL, NULL), 0);
+	assert_int_equal(l->nclean, 2);
+	assert_true(span_present(&l->spans[0]));
+	assert_true(span_present(&l->spans[l->index.nspans - 1]));
+	layer_umount(&engine, l);
+}
+
+/* Each try changes the spans' states, and is no progress. */
+static void parts_that_always_fail_are_given_up(void **state)
+{
+	struct pin_range range[2];
+	struct pin_layer want = ends(range);
+	struct err e = ERR_INIT;
+	struct layer *l;
+
+	fake_slots.settings.deadline_ms = 300;
+	pull_ok(PULL_NONE);
+	l = mounted();
+	fake_fill.stuck = true;
+	l->sources[0].bad = true;
+	snprintf(l->sources[0].last_error, sizeof(l->sources[0].last_error), "wrong bytes");
+	alarm(20);
+	assert_int_equal(filling_layer(&engine, &want, NULL, &e), -ETIMEDOUT);
+	alarm(0);
+	assert_non_null(strstr(e.text, "wrong bytes"));
+	layer_umount(&engine, l);
+}
+
 static void ids(void **state)
 {
 	char longest[LIMIT_ID + 1];
@@ -475,6 +526,8 @@ int main(void)
 		with_layer(a_marked_layer_is_as_its_file_says),
 		with_layer(whole),
 		with_layer(what_cannot_be_had_is_given_up),
+		with_layer(parts),
+		with_layer(parts_that_always_fail_are_given_up),
 		cmocka_unit_test(ids),
 	};
 
