@@ -16,6 +16,7 @@
 #include "plugin/fill/flight.h"
 #include "plugin/fill/wire.h"
 #include "plugin/keep.h"
+#include "plugin/log.h"
 #include "plugin/loop.h"
 
 /*
@@ -29,9 +30,11 @@ struct oneshot {
 	int sock;          /* owned */
 	int32_t pid;
 	uint32_t last_id;
-	bool broken;     /* it may not be asked again */
-	uint8_t *buffer; /* owned mapping of FETCH_BUFFER_SIZE */
-	uint8_t *copy;   /* owned, LIMIT_SPAN_MAX: what is handed on */
+	bool broken;             /* it may not be asked again */
+	uint8_t *buffer;         /* owned mapping of FETCH_BUFFER_SIZE */
+	uint8_t *copy;           /* owned, LIMIT_SPAN_MAX: what is handed on */
+	struct keep_request req; /* here from the start: a process can be ended without memory */
+	struct keep_reply rep;
 	struct fetch_job job;
 };
 
@@ -54,18 +57,14 @@ static int map_buffer(int fd, uint8_t **ret)
 
 static int ask_keeper(struct oneshot *o, int *ret_buffer, struct err *e)
 {
-	_cleanup_free_ struct keep_request *req = calloc(1, sizeof(*req));
-	_cleanup_free_ struct keep_reply *rep = calloc(1, sizeof(*rep));
 	int fds[2], r;
 
-	if (!req || !rep)
-		return err_set(e, -ENOMEM, "out of memory");
-	req->op = KEEP_FETCHER;
-	r = keep_call(o->keep, req, rep, fds, 2, e);
+	o->req.op = KEEP_FETCHER;
+	r = keep_call(o->keep, &o->req, &o->rep, fds, 2, e);
 	if (r < 0)
 		return err_wrap(e, r, "cannot start a fetcher");
 	o->sock = fds[0];
-	o->pid = rep->fetcher.pid;
+	o->pid = o->rep.fetcher.pid;
 	*ret_buffer = fds[1];
 	return 0;
 }
@@ -93,20 +92,23 @@ int oneshot_new(struct engine *en, struct oneshot **ret, struct err *e)
 	return 0;
 }
 
-/* A fetcher that is well exits when its socket closes; one that hangs must be ended. */
+/*
+ * A fetcher that is well exits when its socket closes; one that hangs must be ended. A call, which
+ * is asked again of the next keeper, and not keep_send(): that is lost when the socket is full.
+ */
 static void end_process(struct oneshot *o)
 {
-	_cleanup_free_ struct keep_request *req = calloc(1, sizeof(*req));
+	struct err e = ERR_INIT;
 
 	if (o->sock < 0)
 		return;
 	cleanup_closep(&o->sock);
 	o->sock = -1;
-	if (!req || o->pid <= 0)
+	if (o->pid <= 0)
 		return;
-	req->op = KEEP_FETCHER_GONE;
-	req->fetcher.pid = o->pid;
-	(void)keep_send(o->keep, req);
+	o->req = (struct keep_request){.op = KEEP_FETCHER_GONE, .fetcher.pid = o->pid};
+	if (keep_call(o->keep, &o->req, &o->rep, NULL, 0, &e) < 0)
+		log_warn("fetcher %d may still be there: %s", o->pid, e.text);
 }
 
 struct oneshot *oneshot_free(struct oneshot *o)
@@ -195,7 +197,7 @@ static int fail(const struct oneshot *o, struct fetch_note *n, struct err *e)
 			*c = '?';
 	if (n->code >= 0 || n->code < -4095)
 		return err_set(e, -EPROTO, "%s: the fetcher sent nonsense", o->job.what);
-	return err_set(e, n->code, "%s", n->text[0] ? n->text : err_words(n->code));
+	return err_take(e, n->code, n->text, &n->links);
 }
 
 /* 1: the job is done; 0: there is more; or a failure. */
