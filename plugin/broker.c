@@ -25,7 +25,7 @@ static int tell_layers(struct broker *b, struct err *e)
 		if (atomic_load(&l->state) != WARD_LIVE)
 			continue;
 		if (broker_describe_layer(b, l, &a) < 0)
-			return err_set(e, a.err.code, "%s", a.err.text);
+			return err_take(e, a.err.code, a.err.text, &a.err.links);
 		broker_tell(b, KEEP_TELL_LAYER, &a);
 	}
 	for (int i = 0; i < WARD_ATTACHED; i++) {
@@ -108,8 +108,10 @@ int answer_fd(struct answer *a, int fd)
 static void send_answer(struct broker *b, struct answer *a)
 {
 	a->rep.nfds = (uint32_t)a->nfds;
-	if (a->rep.result < 0)
+	if (a->rep.result < 0) {
 		snprintf(a->rep.text, sizeof(a->rep.text), "%.255s", a->err.text);
+		a->rep.links = a->err.links;
+	}
 	keep_sendmsg(b->ward->fd_keep, &a->rep, sizeof(a->rep), a->fds, a->nfds);
 	for (int i = 0; i < a->nfds; i++)
 		close(a->fds[i]);

@@ -144,6 +144,7 @@ struct result_head {
 	int32_t code;
 	uint32_t len;
 	char text[ERR_TEXT_MAX];
+	struct err_links links;
 };
 
 #define RESULT_FD 3
@@ -193,6 +194,7 @@ static void run_child(int (*fn)(void *, struct buf *, struct err *), void *ctx, 
 	head.code = r;
 	head.len = r < 0 ? 0 : (uint32_t)b.len;
 	memcpy(head.text, e.text, sizeof(head.text));
+	head.links = e.links;
 	if (fd_write_full(RESULT_FD, &head, sizeof(head)) == 0 && head.len)
 		fd_write_full(RESULT_FD, b.data, head.len);
 	_exit(0);
@@ -214,7 +216,7 @@ static int read_result(int in, struct buf *out, struct err *e)
 		return err_set(e, -EIO, "the process that parses image data ended unexpectedly");
 	head.text[sizeof(head.text) - 1] = '\0';
 	if (head.code < 0)
-		return err_set(e, head.code, "%s", head.text);
+		return err_take(e, head.code, head.text, &head.links);
 	return buf_put(out, raw.data + sizeof(head), raw.len - sizeof(head));
 }
 

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "oci/base/digest.h"
+#include "oci/base/err.h"
 #include "oci/base/limits.h"
 
 struct err;
@@ -154,11 +155,12 @@ struct keep_request {
 
 #define KEEP_FDS_MAX 4
 struct keep_reply {
-	uint32_t op;    /* KEEP_TELL_* for the keeper's own, else the request's */
-	int32_t result; /* 0 or negative errno */
-	uint64_t seq;   /* of the request; 0 for the keeper's own */
-	uint32_t nfds;  /* descriptors that came with this message */
-	char text[256]; /* the words for a failure */
+	uint32_t op;            /* KEEP_TELL_* for the keeper's own, else the request's */
+	int32_t result;         /* 0 or negative errno */
+	uint64_t seq;           /* of the request; 0 for the keeper's own */
+	uint32_t nfds;          /* descriptors that came with this message */
+	char text[256];         /* the words for a failure */
+	struct err_links links; /* of `text` */
 	union {
 		struct {
 			struct digest diff_id, scope;

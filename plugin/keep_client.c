@@ -189,8 +189,7 @@ int keep_call(struct keep *k, struct keep_request *req, struct keep_reply *rep, 
 	close_fds(c.fds);
 	if (rep->result < 0) {
 		rep->text[sizeof(rep->text) - 1] = '\0';
-		return err_set(e, rep->result, "%s",
-			       rep->text[0] ? rep->text : err_words(rep->result));
+		return err_take(e, rep->result, rep->text, &rep->links);
 	}
 	return rep->result;
 }

@@ -135,7 +135,7 @@ static ssize_t zstd_read(struct decoder *d, void *buf, size_t n, struct err *e)
 	int r;
 
 	if (s->late_code)
-		return err_set(e, s->late_code, "%s", s->late.text);
+		return err_take(e, s->late_code, s->late.text, &s->late.links);
 	while (got == 0) {
 		if (s->between) {
 			r = next_frame(d, e);

@@ -145,7 +145,7 @@ static int archive_failed(struct scan *s, const char *path, struct err *e)
 	const char *why = archive_error_string(s->a);
 
 	if (s->stream_code)
-		return err_set(e, s->stream_code, "%s", s->stream_err.text);
+		return err_take(e, s->stream_code, s->stream_err.text, &s->stream_err.links);
 	if (archive_errno(s->a) == ENOMEM)
 		return err_set(e, -ENOMEM, "%s: out of memory", s->what);
 	why = why ? why : "not a tar";

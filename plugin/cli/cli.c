@@ -32,7 +32,7 @@ static const struct cli_option globals[] = {
 	{OPT_SOCKET, "socket", "PATH", "tarnd's socket; default " SOCKET_DEFAULT " (TARN_SOCKET)"},
 	{OPT_JSON, "json", NULL, "print JSON (listing verbs)"},
 	{'q', "quiet", NULL, "no progress and no tables"},
-	{'v', "verbose", NULL, "say more"},
+	{'v', "verbose", NULL, "show how a failure came about"},
 	{OPT_HELP, "help", NULL, "this text"},
 	{OPT_VERSION, "version", NULL, "print the version"},
 	{0, NULL, NULL, NULL},
@@ -153,10 +153,33 @@ int cli_usage(const struct cli *cli, const char *fmt, ...)
 	return 2;
 }
 
+/* A line of its own for each link; the errno's name is what one looks for in a manual page. */
+static void say_chain(const struct err *e)
+{
+	const char *name = e->links.cause ? err_name(e->links.cause) : NULL;
+	_cleanup_buf_ struct buf b = {0};
+	char link[ERR_TEXT_MAX];
+	size_t n = err_nlinks(e);
+	const char *text;
+
+	buf_init(&b, (4 + 3) * ERR_TEXT_MAX);
+	for (size_t i = 0; i < n; i++) {
+		buf_put_str(&b, "  ");
+		show_clean(&b, err_link(e, i, link));
+		if (i == n - 1 && name)
+			buf_printf(&b, " (%s)", name);
+		buf_put_str(&b, "\n");
+	}
+	text = buf_cstr(&b);
+	fputs(text ? text : "", stderr);
+}
+
 int cli_fail(const struct cli *cli, const struct err *e)
 {
 	show_flush();
 	say(e->text[0] ? e->text : err_words(e->code));
+	if (cli->verbose)
+		say_chain(e);
 	return ctl_exit_code(e);
 }
 

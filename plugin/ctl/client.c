@@ -107,10 +107,31 @@ struct ctl_client *ctl_client_free(struct ctl_client *c)
 	return NULL;
 }
 
+/* The text again, from its links; the server has said none of them twice. */
+static int put_together(const struct json *error, int code, struct err *e)
+{
+	const struct json *links = json_get(error, "links");
+	size_t n = json_count(links);
+	const char *last = n ? json_str(json_at(links, n - 1)) : NULL;
+	int64_t cause = 0;
+
+	if (!last) {
+		last = json_get_str(error, "text");
+		return err_set(e, code, "%s", last ? last : "tarnd gave no reason");
+	}
+	json_get_int(error, "cause", &cause);
+	err_set(e, code, "%s", last);
+	if (e && cause > 0 && cause <= 4095)
+		e->links.cause = (uint16_t)cause;
+	for (size_t i = n - 1; i-- > 0;)
+		if (json_str(json_at(links, i)))
+			err_wrap(e, code, "%s", json_str(json_at(links, i)));
+	return code;
+}
+
 /* The words and the exit code of an error answer; see ctl_exit_code() for the way back. */
 static int take_error(const struct json *error, struct err *e)
 {
-	const char *text = json_get_str(error, "text");
 	int64_t exit_code = 1, code = EIO;
 
 	json_get_int(error, "exit", &exit_code);
@@ -121,7 +142,7 @@ static int take_error(const struct json *error, struct err *e)
 		code = EINVAL;
 	else if (code <= 0 || code > 4095 || code == EINVAL || code == EOPNOTSUPP)
 		code = EIO;
-	return err_set(e, (int)-code, "%s", text ? text : "tarnd gave no reason");
+	return put_together(error, (int)-code, e);
 }
 
 static void tell(const struct json *doc, const struct ctl_handlers *h)

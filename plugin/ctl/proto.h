@@ -18,7 +18,11 @@ struct json_gen;
  *   server → {"progress":{"text":…,"done":N,"total":N}}          any number, long work
  *   server → {"row":{…}}                                         any number, listings
  *   server → {"done":{…}}                                        the end, perhaps with fds
- *   server → {"error":{"text":…,"exit":1|2|3,"code":errno}}      the end
+ *   server → {"error":{"text":…,"exit":1|2|3,"code":errno,       the end
+ *                     "links":[…],"cause":errno}}
+ *
+ * "text" is the "links", outermost first, with ": " between; "cause" is the errno whose words the
+ * last one is, or 0.
  *
  * A client that closes its end cancels what it asked for, at the next safe point.
  */

@@ -31,6 +31,7 @@ static int send_message(const struct ctl_task *t, struct buf *b, int fd)
 void task_error(const struct ctl_task *t, const struct err *e)
 {
 	int exit_code = e->code == -EOPNOTSUPP ? 3 : e->code == CTL_USAGE ? 2 : 1;
+	char link[ERR_TEXT_MAX];
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
 	_cleanup_buf_ struct buf b = {0};
 
@@ -43,6 +44,11 @@ void task_error(const struct ctl_task *t, const struct err *e)
 	json_put_str(g, "text", e->text);
 	json_put_int(g, "exit", exit_code);
 	json_put_int(g, "code", -(int64_t)e->code);
+	json_open_array(g, "links");
+	for (size_t i = 0; i < err_nlinks(e); i++)
+		json_put_str(g, NULL, err_link(e, i, link));
+	json_close_array(g);
+	json_put_int(g, "cause", e->links.cause);
 	json_close_map(g);
 	json_close_map(g);
 	send_message(t, &b, -1);

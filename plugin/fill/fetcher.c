@@ -161,6 +161,7 @@ static void serve(struct fetcher_self *f)
 			note.retry_after_s = registry_retry_after_s(f->reg);
 		snprintf(note.text, sizeof(note.text), "%.*s", (int)sizeof(note.text) - 1,
 			 e.code ? e.text : err_words(r));
+		note.links = e.links;
 	}
 	if (!f->gone)
 		fetch_say(f, r < 0 ? FETCH_FAIL : FETCH_DONE, &note);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "oci/base/err.h"
 #include "oci/codec/codec.h"
 #include "oci/config.h"
 #include "oci/manifest.h"
@@ -92,6 +93,7 @@ struct fetch_note {
 	struct digest digest;        /* FETCH_BYTES of a MANIFEST: what the transport says it is */
 	char content_type[LIMIT_NAME]; /* FETCH_BYTES of a MANIFEST */
 	char text[256];                /* FETCH_FAIL: one line */
+	struct err_links links;        /* of `text` */
 };
 
 /*

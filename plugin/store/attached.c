@@ -169,7 +169,9 @@ int attached_remove(struct engine *en, const char *id, struct err *e)
 			usleep(GONE_WAIT_US);
 		r = keep_call(en->keep, req, &rep, NULL, 0, &why);
 	}
-	if (r < 0 && r != -ENOENT)
-		return err_set(e, r, "%s: %s", id, why.text);
+	if (r < 0 && r != -ENOENT) {
+		err_take(e, r, why.text, &why.links);
+		return err_wrap(e, r, "%s", id);
+	}
 	return 0;
 }

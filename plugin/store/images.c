@@ -52,7 +52,7 @@ int images_load(struct engine *en, struct records *ret, struct err *e)
 
 		r = load_one(en, &list[i], &rec, &why);
 		if (r == -ENOMEM)
-			return err_set(e, r, "%s", why.text);
+			return err_take(e, r, why.text, &why.links);
 		/* -ENOENT: it was removed since it was listed. */
 		if (r < 0 && r != -ENOENT)
 			log_warn("%s", why.text);

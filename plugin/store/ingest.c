@@ -62,7 +62,7 @@ int layer_exists(struct engine *en, const struct digest *diff_id, const struct d
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)
-		return err_set(e, r, "%s", why.text);
+		return err_take(e, r, why.text, &why.links);
 	*ret_tar_size = ix.tar_size;
 	return file_exists(en, &map) ? 2 : 1;
 }
@@ -189,7 +189,7 @@ int layer_ingest(struct ingest *in, struct err *e)
 	if (r == 0)
 		return add_map(in, &known, e);
 	if (r != -ENOENT)
-		return err_set(e, r, "%s", why.text);
+		return err_take(e, r, why.text, &why.links);
 	/* What an earlier attempt left behind would only be in the way. */
 	r = layer_drop(in->en, &in->diff_id, &in->scope, e);
 	if (r < 0 && r != -ENOENT)

@@ -126,7 +126,7 @@ int file_drop(struct engine *en, const struct keep_file *f, struct err *e)
 
 	if (r == 0 || r == -ENOENT)
 		return 0;
-	return err_set(e, r, "%s", own.text);
+	return err_take(e, r, own.text, &own.links);
 }
 
 int file_write(struct engine *en, const struct keep_file *f, const void *data, size_t len,

@@ -73,7 +73,7 @@ static int load(struct engine *en, struct err *e)
 	if (r == 0)
 		r = pins_decode(b.data, b.len, &ps, &why);
 	if (r < 0 && r != -ENOENT)
-		return err_set(e, r, "%s", why.text);
+		return err_take(e, r, why.text, &why.links);
 	pthread_mutex_lock(&lock);
 	pins = ps;
 	loaded = true;

@@ -174,7 +174,7 @@ int sources_load(struct engine *en, const struct digest *diff_id, const struct d
 	if (r == 0)
 		return 0;
 	if (r == -ENOMEM)
-		return err_set(e, r, "%s", why.text);
+		return err_take(e, r, why.text, &why.links);
 	if (r != -ENOENT)
 		log_warn("%s", why.text);
 	*ret = (struct sources){.n = 0};

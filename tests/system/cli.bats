@@ -203,6 +203,24 @@ page() { sed 's/\\//g; s/[*_]/ /g' "$RIG_TOP/plugin/$1.scd"; }
 	[ -z "$(ls -A "$TARN_STORE/containers")" ]
 }
 
+@test "-v shows the chain of a failure, the daemon's links too" {
+	need_tarn_kernel
+	start_tarnd
+	run --separate-stderr tarn -v pull oci:/nowhere/at/all
+	[ "$status" = 1 ]
+	[ "$stderr" = "tarn: image layout /nowhere/at/all: No such file or directory
+  image layout /nowhere/at/all
+  No such file or directory (ENOENT)" ]
+	tarn -q pull "oci:$(image_tiny)" --name tiny
+	run --separate-stderr tarn pin tiny /nowhere -v
+	[ "$status" = 1 ]
+	[ "$stderr" = "tarn: tiny: nowhere is not in the image
+  tiny
+  nowhere is not in the image" ]
+	run --separate-stderr tarn pin tiny /nowhere
+	[ "${#stderr_lines[@]}" = 1 ]
+}
+
 @test "output that cannot be written is a failure" {
 	need_root
 	run --separate-stderr bash -c '"$0" --help >/dev/full' "$B/tarn"

@@ -73,6 +73,12 @@ static inline int verb_fail(struct ctl_task *t, struct json_gen *done, struct er
 	return err_set(e, (int)-code, "it failed with %d", (int)code);
 }
 
+static inline int verb_nest(struct ctl_task *t, struct json_gen *done, struct err *e)
+{
+	err_errno(e, -ENOENT, "opening: /a");
+	return err_wrap(e, -EIO, "layer 3");
+}
+
 static inline int verb_silent_fail(struct ctl_task *t, struct json_gen *done, struct err *e)
 {
 	return -ENOSPC;
@@ -112,7 +118,8 @@ static inline int verb_huge(struct ctl_task *t, struct json_gen *done, struct er
 
 const struct ctl_verb ctl_verbs[] = {
 	{"echo", verb_echo},          {"list", verb_list}, {"fail", verb_fail}, {"fd", verb_fd},
-	{"silent", verb_silent_fail}, {"wait", verb_wait}, {"huge", verb_huge}, {NULL, NULL},
+	{"silent", verb_silent_fail},
+	{"nest", verb_nest}, {"wait", verb_wait}, {"huge", verb_huge}, {NULL, NULL},
 };
 
 /* --- a server on a loop in a thread --- */

@@ -306,6 +306,27 @@ static void failures_print_one_line(void **state)
 	assert_string_equal(err.text, "tarn: the registry says ?[2J \"no\"\n");
 }
 
+static void verbose_failures_show_the_chain(void **state)
+{
+	const struct cli cli = {.store = "", .verbose = 1};
+	struct err e = ERR_INIT;
+
+	err_errno(&e, -ENOENT, "index.json\033");
+	err_wrap(&e, -EIO, "oci:/x");
+	output_begin(&err, STDERR_FILENO);
+	cli_fail(&cli, &e);
+	output_end(&err);
+	assert_string_equal(err.text, "tarn: oci:/x: index.json?: No such file or directory\n"
+				      "  oci:/x\n"
+				      "  index.json?\n"
+				      "  No such file or directory (ENOENT)\n");
+	err_set(&e, -ENOENT, "x is not known");
+	output_begin(&err, STDERR_FILENO);
+	cli_fail(&cli, &e);
+	output_end(&err);
+	assert_string_equal(err.text, "tarn: x is not known\n  x is not known\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,6 +346,7 @@ int main(void)
 		cmocka_unit_test(help_names_every_verb_and_option),
 		cmocka_unit_test(every_verb_fits_the_tables),
 		cmocka_unit_test(failures_print_one_line),
+		cmocka_unit_test(verbose_failures_show_the_chain),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

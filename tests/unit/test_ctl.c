@@ -111,6 +111,21 @@ static void failure_keeps_its_words(void **state)
 	assert_string_equal(e.text, "it failed with 2");
 }
 
+static void failure_keeps_its_links(void **state)
+{
+	char a[ERR_TEXT_MAX], b[ERR_TEXT_MAX], c[ERR_TEXT_MAX];
+	struct stage *st = *state;
+	struct err e = ERR_INIT;
+
+	assert_int_equal(ask(st->path, "{\"verb\":\"nest\"}", NULL, NULL, NULL, &e), -ENOENT);
+	assert_string_equal(e.text, "layer 3: opening: /a: No such file or directory");
+	assert_int_equal(err_nlinks(&e), 3);
+	assert_string_equal(err_link(&e, 0, a), "layer 3");
+	assert_string_equal(err_link(&e, 1, b), "opening: /a");
+	assert_string_equal(err_link(&e, 2, c), "No such file or directory");
+	assert_int_equal(e.links.cause, ENOENT);
+}
+
 static void failure_without_words_gets_some(void **state)
 {
 	struct stage *st = *state;
@@ -309,6 +324,7 @@ int main(void)
 		on_stage(nobody_needs_to_listen_to_rows),
 		on_stage(failures_keep_code_and_exit),
 		on_stage(failure_keeps_its_words),
+		on_stage(failure_keeps_its_links),
 		on_stage(failure_without_words_gets_some),
 		on_stage(bad_requests_are_usage),
 		on_stage(long_request_is_refused_here),
