@@ -117,9 +117,9 @@ static inline int verb_huge(struct ctl_task *t, struct json_gen *done, struct er
 }
 
 const struct ctl_verb ctl_verbs[] = {
-	{"echo", verb_echo},          {"list", verb_list}, {"fail", verb_fail}, {"fd", verb_fd},
-	{"silent", verb_silent_fail},
-	{"nest", verb_nest}, {"wait", verb_wait}, {"huge", verb_huge}, {NULL, NULL},
+	{"echo", verb_echo}, {"list", verb_list},          {"fail", verb_fail},
+	{"fd", verb_fd},     {"silent", verb_silent_fail}, {"nest", verb_nest},
+	{"wait", verb_wait}, {"huge", verb_huge},          {NULL, NULL},
 };
 
 /* --- a server on a loop in a thread --- */

@@ -121,7 +121,8 @@ static void the_links_are_remembered(void **state)
 	err_errno(&e, -ENOENT, "open: %s", "/a: b");
 	err_wrap(&e, -EIO, "layer %d: index", 3);
 	err_wrap(&e, -EIO, "image");
-	assert_string_equal(e.text, "image: layer 3: index: open: /a: b: No such file or directory");
+	assert_string_equal(e.text,
+			    "image: layer 3: index: open: /a: b: No such file or directory");
 	assert_string_equal(chain(&e),
 			    "image|layer 3: index|open: /a: b|No such file or directory");
 	assert_int_equal(e.links.cause, ENOENT);
