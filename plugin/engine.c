@@ -247,6 +247,9 @@ static void on_keeper(void *ctx, uint32_t events)
 		/* What is mounted can be served without them for as long as this process lives. */
 		log_error(
 			"keeper and guardian are gone: mounted layers are served on, nothing else");
+		/* The next tarnd leaves a socket alone on which somebody answers. */
+		if (en->server)
+			ctl_server_stop(en->server);
 		en->io_keep = loop_remove_io(en->io_keep);
 	} else if (r < 0) {
 		log_error("the keeper's socket: %s", err_words(r));

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,11 +15,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
+#include "plugin/ctl/listen.h"
 #include "plugin/fault/fan.h"
 #include "plugin/guard.h"
 #include "plugin/log.h"
@@ -129,32 +128,6 @@ static void find_account(const char *name, uid_t fallback, uid_t *uid, gid_t *gi
 	*gid = pw ? pw->pw_gid : fallback;
 }
 
-static int listen_control(const char *path, const char *group, struct err *e)
-{
-	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	const struct group *gr = *group ? getgrnam(group) : NULL;
-	char *slash, dir[sizeof(a.sun_path)];
-
-	if (strlen(path) >= sizeof(a.sun_path))
-		return err_set(e, -ENAMETOOLONG, "socket %s: the path is too long", path);
-	if (*group && !gr)
-		return err_set(e, -ENOENT, "socket.group: there is no group %s", group);
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
-	snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	if (slash && slash != dir) {
-		*slash = '\0';
-		mkdir(dir, 0755);
-	}
-	unlink(path);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-	    chmod(path, gr ? 0660 : 0600) < 0 || (gr && chown(path, 0, gr->gr_gid) < 0) ||
-	    listen(fd, 128) < 0)
-		return err_errno(e, -errno, "socket %s", path);
-	return take_fd(&fd);
-}
-
 /* Events cost a descriptor each until they are answered. */
 static uint32_t raise_descriptors(void)
 {
@@ -260,8 +233,10 @@ static int bring_up(const struct options *o, struct birth *b, struct err *e)
 	r = w->fd_linger = guard_listen(w->fd_store, e);
 	if (r < 0)
 		return r;
+	/* Of an earlier tarnd: the process that held it may take a moment to be gone. */
+	ctl_listen_end(w->fd_listen);
 	cleanup_closep(&w->fd_listen);
-	r = w->fd_listen = listen_control(o->socket, s.group, e);
+	r = w->fd_listen = ctl_listen(o->socket, s.group, e);
 	return r < 0 ? r : 0;
 }
 

@@ -15,6 +15,7 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/limits.h"
+#include "plugin/ctl/listen.h"
 #include "plugin/ctl/serve.h"
 #include "plugin/engine.h"
 #include "plugin/log.h"
@@ -295,6 +296,7 @@ void ctl_server_stop(struct ctl_server *s)
 	struct client *next;
 
 	s->listen_io = loop_remove_io(s->listen_io);
+	ctl_listen_end(s->listen_fd);
 	if (s->again)
 		loop_cancel(s->again);
 	s->again = NULL;

@@ -437,6 +437,17 @@ ask_raw() { # json
 	tarn status >/dev/null
 }
 
+@test "a socket that is not ours" {
+	local run=(timeout 20 "$B/tarnd" --store "$RIG/other" --socket)
+	mkdir -m 700 "$RIG/other"
+	echo precious >"$RIG/file"
+	fails 1 "socket $RIG/file: " "${run[@]}" "$RIG/file"
+	[ "$(cat "$RIG/file")" = precious ]
+	start_tarnd
+	fails 1 "socket $TARN_SOCKET: .*--socket" "${run[@]}" "$TARN_SOCKET"
+	tarn status >/dev/null
+}
+
 @test "settings that are none" {
 	mkdir -p "$TARN_STORE"
 	local line
