@@ -138,7 +138,8 @@ int guard_run(const struct birth *b, bool first)
 	uint64_t born = 0;
 	sigset_t mask;
 
-	log_init("tarnd[guardian]", (enum log_level)b->slots->settings.log_level);
+	log_init("tarnd[guardian]", LOG_INFO);
+	log_follow(&b->slots->settings.log_level);
 	take_signals(&mask);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (first) {

@@ -195,20 +195,16 @@ static void guardian_exited(void *ctx, uint32_t events)
 
 static void reread_settings(struct keeper *k)
 {
-	struct settings *s = &k->birth.slots->settings;
-	struct settings next;
+	const struct birth *b = &k->birth;
 	struct err e = ERR_INIT;
 
-	if (!k->birth.config)
+	if (!b->config)
 		return;
-	settings_default(&next);
-	if (settings_load(k->birth.config, &next, &e) < 0) {
+	if (settings_read(b->config, b->verbose, &b->slots->settings, &e) < 0) {
 		log_error("%s; the old settings stay", e.text);
 		return;
 	}
-	*s = next;
-	log_set_level((enum log_level)s->log_level);
-	log_info("settings were read again from %s", k->birth.config);
+	log_info("settings were read again from %s", b->config);
 }
 
 static void check_stop(struct keeper *k)
@@ -308,7 +304,8 @@ int keeper_main(const struct birth *b)
 	struct err e = ERR_INIT;
 	int r;
 
-	log_init("tarnd[keeper]", (enum log_level)b->slots->settings.log_level);
+	log_init("tarnd[keeper]", LOG_INFO);
+	log_follow(&b->slots->settings.log_level);
 	quiet_signals();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	atomic_store(&b->ward->keeper_pid, getpid());

@@ -2,23 +2,24 @@
 #include "plugin/log.h"
 
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 static char process_name[32] = "tarnd";
-static _Atomic int max_level = LOG_INFO;
+static int own_level = LOG_INFO;
+static const int *max_level = &own_level; /* borrowed, maybe shared with other processes */
 
 void log_init(const char *process, enum log_level level)
 {
 	snprintf(process_name, sizeof(process_name), "%s", process);
-	log_set_level(level);
+	own_level = (int)level;
+	max_level = &own_level;
 }
 
-void log_set_level(enum log_level level)
+void log_follow(const int *level)
 {
-	atomic_store(&max_level, (int)level);
+	max_level = level;
 }
 
 void log_line(enum log_level level, const char *fmt, ...)
@@ -28,7 +29,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_list ap;
 	int n, m;
 
-	if ((int)level > atomic_load(&max_level))
+	if ((int)level > __atomic_load_n(max_level, __ATOMIC_RELAXED))
 		return;
 	n = snprintf(line, sizeof(line), "%s: %s", process_name, word[level]);
 	va_start(ap, fmt);

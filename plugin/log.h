@@ -10,7 +10,8 @@
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 void log_init(const char *process, enum log_level level);
-void log_set_level(enum log_level level);
+/* From now on @level counts (borrowed, for good): memory in which another process changes it. */
+void log_follow(const int *level);
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)

@@ -212,16 +212,14 @@ static int bring_up(const struct options *o, struct birth *b, struct err *e)
 	struct ward *w;
 	int r;
 
-	settings_default(&s);
-	r = o->config ? settings_load(o->config, &s, e) : 0;
+	r = settings_read(o->config, o->verbose, &s, e);
 	if (r < 0)
 		return r;
-	if (o->verbose)
-		s.log_level = o->verbose > 0 ? LOG_DEBUG : LOG_ERROR;
 	log_init("tarnd", (enum log_level)s.log_level);
 	if (geteuid() != 0)
 		return err_set(e, -EPERM, "only root can watch and mount layers");
-	*b = (struct birth){.store = o->store, .socket = o->socket, .config = o->config};
+	*b = (struct birth){
+		.store = o->store, .socket = o->socket, .config = o->config, .verbose = o->verbose};
 	r = open_or_take_over(b, o, e);
 	if (r < 0)
 		return r;

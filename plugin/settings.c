@@ -228,3 +228,18 @@ int settings_load(const char *path, struct settings *s, struct err *e)
 	*s = next;
 	return 0;
 }
+
+int settings_read(const char *path, int verbose, struct settings *s, struct err *e)
+{
+	struct settings next;
+	int r;
+
+	settings_default(&next);
+	r = path ? settings_load(path, &next, e) : 0;
+	if (r < 0)
+		return r;
+	if (verbose)
+		next.log_level = verbose > 0 ? LOG_DEBUG : LOG_ERROR;
+	*s = next;
+	return 0;
+}

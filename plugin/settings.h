@@ -30,6 +30,11 @@ struct settings {
 void settings_default(struct settings *s);
 /* Reads @path over the defaults. -EINVAL names file, line and key; @s is untouched on failure. */
 int settings_load(const char *path, struct settings *s, struct err *e);
+/*
+ * What counts at a start and at each reread: the defaults, what @path says, unless NULL, and -q
+ * (@verbose < 0) or -v (> 0), which win over log.level. @s is untouched on failure.
+ */
+int settings_read(const char *path, int verbose, struct settings *s, struct err *e);
 
 /* "4M", "512K", "10G" (binary); "30", "30s", "5m", "2h", "1d" → ms. -EINVAL. */
 int parse_size(const char *text, uint64_t *ret);

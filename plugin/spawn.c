@@ -103,7 +103,8 @@ static void engine_process(const struct birth *b, pid_t anchor)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != anchor)
 		_exit(EXIT_FAILURE);
-	log_init("tarnd[engine]", (enum log_level)b->slots->settings.log_level);
+	log_init("tarnd[engine]", LOG_INFO);
+	log_follow(&b->slots->settings.log_level);
 	_exit(engine_main(ENGINE_FD_KEEP, b->slots, group));
 }
 
@@ -163,7 +164,8 @@ static void anchor_child(const struct birth *b, pid_t keeper)
 
 	child_signals();
 	wait_until_recorded(w, keeper);
-	log_init("tarnd[anchor]", (enum log_level)b->slots->settings.log_level);
+	log_init("tarnd[anchor]", LOG_INFO);
+	log_follow(&b->slots->settings.log_level);
 	r = fixed_fds(fds, ARRAY_LEN(fds));
 	if (r == 0)
 		r = isolate_engine(w->engine_uid, w->engine_gid, &e);
@@ -251,6 +253,7 @@ static void fetcher_child(const struct birth *b, int sock, int buffer)
 	int fds[2], r;
 
 	child_signals();
+	/* The level of now: it speaks only when it cannot begin, and the shared memory goes. */
 	log_init("tarnd[fetcher]", (enum log_level)b->slots->settings.log_level);
 	buf_init(&ca, CA_MAX);
 	read_ca_bundle(&ca);

@@ -89,6 +89,7 @@ struct birth {
 	const char *store; /* path, for messages */
 	const char *socket;
 	const char *config; /* settings file or NULL */
+	int verbose;        /* -v less -q: as settings_read() wants it */
 };
 
 /* How a keeper ends on purpose (keeper_result). */

@@ -77,6 +77,36 @@ page() { sed 's/\\//g; s/[*_]/ /g' "$RIG_TOP/plugin/$1.scd"; }
 	tarn status >/dev/null
 }
 
+reread() { # log level; waits until the keeper has it, which it says on info and debug only
+	local before
+	before=$(grep -c "settings were read again" "$RIG/tarnd.log" || :)
+	echo "log.level = $1" >"$RIG/conf"
+	kill -HUP "$TARND_PID"
+	rig_wait 10 "the settings" reread_since "$before"
+}
+reread_since() { [ "$(grep -c "settings were read again" "$RIG/tarnd.log")" -gt "$1" ]; }
+# Has a verb fail; how often the engine has said why by now, which is for debug only.
+engine_debugs() {
+	tarn evict nosuch 2>/dev/null || :
+	grep -c 'tarnd\[engine\]: debug: control:' "$RIG/tarnd.log" || :
+}
+
+@test "SIGHUP: the log level reaches every process, and -v wins" {
+	need_tarn_kernel
+	echo "log.level = error" >"$RIG/conf"
+	start_tarnd --config "$RIG/conf"
+	[ "$(engine_debugs)" = 0 ]
+	reread debug
+	[ "$(engine_debugs)" = 1 ]
+	reread info
+	[ "$(engine_debugs)" = 1 ]
+	stop_tarnd
+	start_tarnd --config "$RIG/conf" -v
+	[ "$(engine_debugs)" = 2 ]
+	reread error
+	[ "$(engine_debugs)" = 3 ]
+}
+
 @test "the manual pages have no warnings" {
 	need scdoc man
 	local page

@@ -185,7 +185,7 @@ static inline struct fixture *setup_codec(enum codec_kind codec)
 	sem_init(&sync_begun, 0, 0);
 	sem_init(&sync_go, 0, 0);
 	signal(SIGPIPE, SIG_IGN);
-	log_set_level(LOG_ERROR);
+	log_init("test", LOG_ERROR);
 	make_layer(x, codec);
 	add_source(x);
 	blob_fd = x->blob.fd;

@@ -110,6 +110,33 @@ static void every_key(void **state)
 	assert_int_equal(s.log_level, LOG_WARN); /* the last one counts */
 }
 
+static void what_the_command_line_said_wins(void **state)
+{
+	static const char text[] = "log.level = warn\nfill.fetchers = 3\n";
+	static const int level[] = {LOG_ERROR, LOG_WARN, LOG_DEBUG};
+	struct settings s = {.fetchers = 9};
+	struct err e = ERR_INIT;
+	int fd;
+
+	snprintf(path, sizeof(path), "/tmp/settings.XXXXXX");
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_full(fd, text, strlen(text)), 0);
+	close(fd);
+	for (int verbose = -1; verbose <= 1; verbose++) {
+		assert_int_equal(settings_read(path, verbose, &s, &e), 0);
+		assert_int_equal(s.log_level, level[verbose + 1]);
+		assert_int_equal(s.fetchers, 3);
+	}
+	unlink(path);
+	assert_int_equal(settings_read(path, 0, &s, &e), -ENOENT);
+	assert_int_equal(s.fetchers, 3);
+	/* Without a file, the defaults. */
+	assert_int_equal(settings_read(NULL, 0, &s, &e), 0);
+	assert_int_equal(s.log_level, LOG_INFO);
+	assert_int_equal(s.fetchers, 0);
+}
+
 static void bad_values_name_their_place(void **state)
 {
 	expect_refused("fault.deadline = soon\n", 1, "'soon' is no value for fault.deadline");
@@ -233,6 +260,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(every_key),
+		cmocka_unit_test(what_the_command_line_said_wins),
 		cmocka_unit_test(bad_values_name_their_place),
 		cmocka_unit_test(values_that_make_no_sense),
 		cmocka_unit_test(files_that_are_none),
