@@ -254,10 +254,11 @@ static void check_dir(struct check *c, const struct check_dir *d)
 	for (uint64_t off = 0; off < n.size && !c->why; off += EROFS_BLOCK) {
 		bool last = n.size - off <= EROFS_BLOCK;
 		size_t len = last ? (size_t)(n.size - off) : EROFS_BLOCK;
+		uint64_t at = pos + off;
 
 		if (last && n.format == EROFS_FLAT_INLINE)
-			pos = n.nid * EROFS_NID_SIZE + n.body - off;
-		check_block(c, d, &s, c->img + pos + off, len);
+			at = n.nid * EROFS_NID_SIZE + n.body;
+		check_block(c, d, &s, c->img + at, len);
 	}
 	check_that(c, s.dot && s.dotdot, "no dots");
 	check_that(c, le32toh(n.in.nlink) == 2 + s.subdirs, "a directory's link count");
