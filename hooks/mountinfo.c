@@ -78,12 +78,16 @@ static bool parse_line(char *line, struct mountinfo *m)
 		if (strncmp(more, "shared:", 7) == 0)
 			m->shared = true;
 	m->fstype = more ? next_field(&line) : NULL;
+	(void)next_field(&line); /* the source */
+	m->super = next_field(&line);
 	unescape(field[3]);
 	unescape(field[4]);
 	m->dev = field[2];
 	m->root = field[3];
 	m->point = field[4];
 	m->options = field[5];
+	if (!m->super)
+		m->super = "";
 	return m->fstype && parse_id(field[0], &m->id) && parse_id(field[1], &m->parent);
 }
 

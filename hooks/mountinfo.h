@@ -15,7 +15,8 @@ struct mountinfo {
 	const char *point;   /* where it is, seen from the process's root */
 	const char *options; /* of this mount, not of the file system */
 	const char *fstype;
-	bool shared; /* what is mounted on it is seen elsewhere, too */
+	const char *super; /* options of the file system */
+	bool shared;       /* what is mounted on it is seen elsewhere, too */
 };
 
 /* The mounts of a namespace. */

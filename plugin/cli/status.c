@@ -9,10 +9,53 @@
 #include "oci/base/limits.h"
 #include "plugin/cli/ask.h"
 #include "plugin/cli/cli.h"
+#include "plugin/cli/inits.h"
 #include "plugin/cli/list.h"
 #include "plugin/cli/show.h"
 
+/* --- pids that tarnd does not have --- */
+
+static int64_t container_pid(const struct json *c, const struct inits *in)
+{
+	int64_t pid = 0;
+
+	json_get_int(c, "pid", &pid);
+	return pid || strcmp(show_str(c, "attach"), "runtime") != 0
+		       ? pid
+		       : inits_pid(in, show_str(c, "id"));
+}
+
+static bool has_containers(const struct json *rows)
+{
+	for (size_t i = 0; i < json_count(rows); i++)
+		if (json_get(json_at(rows, i), "container"))
+			return true;
+	return false;
+}
+
 /* --- JSON --- */
+
+static void put_containers(struct json_gen *g, const struct json *rows, const struct inits *in)
+{
+	json_open_array(g, "containers");
+	for (size_t i = 0; i < json_count(rows); i++) {
+		const struct json *c = json_get(json_at(rows, i), "container");
+
+		if (!c)
+			continue;
+		json_open_map(g, NULL);
+		for (size_t k = 0; k < json_count(c); k++) {
+			const char *key = json_key_at(c, k);
+
+			if (strcmp(key, "pid") == 0)
+				json_put_int(g, key, container_pid(c, in));
+			else
+				json_put_value(g, key, json_value_at(c, k));
+		}
+		json_close_map(g);
+	}
+	json_close_array(g);
+}
 
 /* The rows that have a member called @member, as an array @key of those members. */
 static void put_rows(struct json_gen *g, const char *key, const struct json *rows,
@@ -28,7 +71,8 @@ static void put_rows(struct json_gen *g, const char *key, const struct json *row
 	json_close_array(g);
 }
 
-static int print_status_json(const struct cli *cli, const struct answer *a, bool waiting)
+static int print_status_json(const struct cli *cli, const struct answer *a, const struct inits *in,
+			     bool waiting)
 {
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
 	_cleanup_buf_ struct buf out = {0};
@@ -40,7 +84,7 @@ static int print_status_json(const struct cli *cli, const struct answer *a, bool
 	json_open_map(g, NULL);
 	json_put_value(g, "daemon", json_get(answer_done(a), "daemon"));
 	put_rows(g, "layers", a->rows, "layer");
-	put_rows(g, "containers", a->rows, "container");
+	put_containers(g, a->rows, in);
 	if (waiting)
 		put_rows(g, "waiting", a->rows, "waiting");
 	json_close_map(g);
@@ -85,7 +129,7 @@ static void print_daemon(const struct json *d)
 	line_of(json_get(d, "fill_latency_us"), "miss (us)", latency, false);
 }
 
-static void print_containers(const struct json *rows)
+static void print_containers(const struct json *rows, const struct inits *in)
 {
 	_cleanup_(table_freep) struct table *t = table_new("CONTAINER|IMAGE|>PID|ATTACHED BY");
 	char text[SHOW_MAX];
@@ -97,7 +141,7 @@ static void print_containers(const struct json *rows)
 			continue;
 		table_cell(t, show_str(row, "id"));
 		table_cell(t, show_digest(show_str(row, "image"), text));
-		snprintf(text, sizeof(text), "%llu", (unsigned long long)show_int(row, "pid"));
+		snprintf(text, sizeof(text), "%lld", (long long)container_pid(row, in));
 		table_cell(t, text);
 		table_cell(t, show_str(row, "attach"));
 	}
@@ -142,13 +186,13 @@ static void part(const struct json *rows, const char *member)
 	}
 }
 
-static void print_status(const struct answer *a)
+static void print_status(const struct answer *a, const struct inits *in)
 {
 	print_daemon(json_get(answer_done(a), "daemon"));
 	part(a->rows, "layer");
 	print_layers(a->rows, "layer");
 	part(a->rows, "container");
-	print_containers(a->rows);
+	print_containers(a->rows, in);
 	part(a->rows, "waiting");
 	print_waiting(a->rows);
 }
@@ -157,6 +201,7 @@ int cmd_status(int argc, char **argv, const struct cli *cli)
 {
 	_cleanup_request_ struct request rq = {0};
 	_cleanup_answer_ struct answer a = {0};
+	_cleanup_inits_ struct inits in = {.n = 0};
 	struct err e = ERR_INIT;
 	bool waiting = false;
 	int id, r;
@@ -170,9 +215,11 @@ int cmd_status(int argc, char **argv, const struct cli *cli)
 	}
 	if (r < 0)
 		return cli_fail(cli, &e);
+	if (has_containers(a.rows))
+		inits_find(&in);
 	if (cli->json)
-		return print_status_json(cli, &a, waiting);
+		return print_status_json(cli, &a, &in, waiting);
 	if (!cli->quiet)
-		print_status(&a);
+		print_status(&a, &in);
 	return 0;
 }

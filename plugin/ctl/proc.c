@@ -112,12 +112,10 @@ void proc_container(int32_t pid, char out[PROC_CONTAINER])
 	cgroup_container(text, out);
 }
 
-int proc_age_s(int32_t pid, uint64_t *ret)
+int proc_start(int32_t pid, uint64_t *ret)
 {
-	struct timespec now;
 	char text[1024], *p, *end;
 	unsigned long long ticks;
-	long hz = sysconf(_SC_CLK_TCK);
 	int r = read_text(pid, "stat", text, sizeof(text));
 
 	if (r < 0)
@@ -126,12 +124,27 @@ int proc_age_s(int32_t pid, uint64_t *ret)
 	p = strrchr(text, ')');
 	for (int field = 2; p && field < 22; field++)
 		p = strchr(p + 1, ' ');
-	if (!p || hz <= 0)
+	if (!p)
 		return -EBADMSG;
 	ticks = strtoull(p + 1, &end, 10);
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	if (end == p + 1 || ticks / (unsigned long long)hz > (unsigned long long)now.tv_sec)
+	if (end == p + 1)
 		return -EBADMSG;
-	*ret = (uint64_t)now.tv_sec - ticks / (unsigned long long)hz;
+	*ret = ticks;
+	return 0;
+}
+
+int proc_age_s(int32_t pid, uint64_t *ret)
+{
+	long hz = sysconf(_SC_CLK_TCK);
+	struct timespec now;
+	uint64_t ticks;
+	int r = proc_start(pid, &ticks);
+
+	if (r < 0)
+		return r;
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	if (hz <= 0 || ticks / (uint64_t)hz > (uint64_t)now.tv_sec)
+		return -EBADMSG;
+	*ret = (uint64_t)now.tv_sec - ticks / (uint64_t)hz;
 	return 0;
 }

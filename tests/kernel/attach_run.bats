@@ -62,6 +62,20 @@ image() { # config
 	[ -z "$(ls -A "$TARN_STORE/containers")" ]
 }
 
+@test "status: the pid of a container, of tarn-runtime's too" {
+	make_image app
+	for way in front-runc front-crun hook-runc; do
+		IMAGE=app start "$way" "c-$way" true
+		pid=$(by "$way" state "c-$way" | jq .pid)
+		[ "$pid" -gt 0 ]
+		[ "$(tarn status --json | jq --arg id "c-$way" \
+			'.containers[] | select(.id == $id).pid')" = "$pid" ]
+		tarn status | grep -E "^c-$way .* $pid +(runtime|graft|overmount)$"
+		by "$way" delete -f "c-$way"
+	done
+	nothing_left
+}
+
 @test "run: signals reach the container" {
 	image '{"Entrypoint":["/bin/sh","-c"]}'
 	for rt in runc "$CRUN"; do

@@ -286,7 +286,7 @@ static void test_mountinfo(void **state)
 	static const char text[] =
 		"20 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
 		"30 20 0:5 /a\\040b /mnt/with\\040space\\134x ro,nosuid master:1 - tmpfs t rw\n"
-		"42 30 0:7 / /mnt/with\\040space\\134x rw - overlay none rw\n"
+		"42 30 0:7 / /mnt/with\\040space\\134x rw - overlay none rw,upperdir=/u\n"
 		"41 42 0:8 / /mnt/with\\040space\\134x/sub rw - proc proc rw\n";
 	struct scratch *s = *state;
 	struct mounttab tab;
@@ -301,6 +301,7 @@ static void test_mountinfo(void **state)
 	m = mounttab_top(&tab, "/mnt/with space\\x");
 	assert_int_equal(m->id, 42);
 	assert_string_equal(m->fstype, "overlay");
+	assert_string_equal(m->super, "rw,upperdir=/u");
 	assert_null(mounttab_top(&tab, "/mnt"));
 	mounttab_free(&tab);
 	put_file(s, "mountinfo", "20 1 8:1 / /\n");
