@@ -8,17 +8,13 @@
 
 #include "oci/base/err.h"
 #include "oci/codec/decoder.h"
-#include "oci/codec/gzip_border.h"
+#include "oci/codec/gzip_members.h"
 
 /*
  * gzip (RFC 1952) by zlib. A member is begun with zlib's own header parser (windowBits 31); only
  * the member a checkpoint lies in is decoded as raw deflate, and then its trailer is skipped by
  * hand. With `track`, Z_BLOCK makes inflate() stop at every deflate block, where a checkpoint can
  * be taken; it costs nothing measurable.
- *
- * After the last member only zero bytes may follow (tapes and some writers pad; gzip(1) and
- * libarchive accept it too). Anything else that is not a member is refused: other tools either
- * ignore it or fail, and a blob that means different things to different tools is not one to run.
  */
 
 /*
@@ -31,11 +27,8 @@
 
 struct gzip {
 	z_stream z;
-	bool ready;    /* z is initialised */
-	bool between;  /* before a member or at the end */
-	bool any;      /* a member has been seen, or we started inside one */
-	bool headless; /* inside the member we resumed in: zlib sees no header, no trailer */
-	bool trailer;  /* of a headless member, still to skip */
+	bool ready; /* z is initialised */
+	struct gzip_members members;
 	struct checkpoint last;
 };
 
@@ -53,43 +46,21 @@ static int zlib_failed(const struct decoder *d, int zr, struct err *e)
 static int resume(struct decoder *d, const struct checkpoint *from, struct err *e)
 {
 	struct gzip *g = d->state;
-	ssize_t left;
-	int zr;
+	uint8_t bits;
+	int zr, r;
 
 	zr = inflateInit2(&g->z, -MAX_WBITS);
 	if (zr != Z_OK)
 		return zlib_failed(d, zr, e);
 	g->ready = true;
-	g->any = true;
-	g->headless = true;
-	if (from->bits) {
-		left = decoder_fill(d, 1, e);
-		if (left < 0)
-			return (int)left;
-		if (left == 0)
-			return decoder_short(d, "a member", e);
-		zr = inflatePrime(&g->z, from->bits, d->buf[d->pos++] >> (8 - from->bits));
-	}
+	r = gzip_members_resume(d, &g->members, from->bits, &bits, e);
+	if (r < 0)
+		return r;
+	if (from->bits)
+		zr = inflatePrime(&g->z, from->bits, bits);
 	if (zr == Z_OK && from->window_len)
 		zr = inflateSetDictionary(&g->z, from->window, from->window_len);
 	return zr == Z_OK ? 0 : zlib_failed(d, zr, e);
-}
-
-static int gzip_open(struct decoder *d, const struct checkpoint *from, struct err *e)
-{
-	struct gzip *g = calloc(1, sizeof(*g));
-
-	if (!g)
-		return err_set(e, -ENOMEM, "out of memory for a gzip decoder");
-	d->state = g;
-	if (from)
-		g->last = *from;
-	else
-		g->last.member = true;
-	if (from && !from->member)
-		return resume(d, from, e);
-	g->between = true;
-	return 0;
 }
 
 static void note_member(struct decoder *d)
@@ -122,65 +93,18 @@ static int note_block(struct decoder *d, uint64_t out, struct err *e)
 	return 0;
 }
 
-/* Zero bytes up to the end of the input: 0, anything else: -EBADMSG. */
-static int skip_padding(struct decoder *d, struct err *e)
-{
-	ssize_t left;
-
-	while ((left = decoder_fill(d, 1, e)) > 0) {
-		while (decoder_left(d) > 0) {
-			if (d->buf[d->pos] != 0)
-				return decoder_bad(d, "not a gzip member", e);
-			d->pos++;
-		}
-	}
-	return (int)left;
-}
-
-int gzip_border(struct decoder *d, bool any, struct err *e)
-{
-	ssize_t left = decoder_fill(d, 1, e);
-
-	if (left < 0)
-		return (int)left;
-	if (left == 0)
-		return any ? 0 : decoder_short(d, "the first member", e);
-	if (any && d->buf[d->pos] == 0)
-		return skip_padding(d, e);
-	return d->buf[d->pos] == 0x1f ? 1 : decoder_bad(d, "not a gzip member", e);
-}
-
-int gzip_skip_trailer(struct decoder *d, struct err *e)
-{
-	ssize_t left = decoder_fill(d, GZIP_TRAILER, e);
-
-	if (left < 0)
-		return (int)left;
-	if (left < GZIP_TRAILER)
-		return decoder_short(d, "a member's trailer", e);
-	d->pos += GZIP_TRAILER;
-	return 0;
-}
-
-/* Between members. 1: the next one has begun, 0: there is none. */
-static int next_member(struct decoder *d, struct err *e)
+static int begin_member(struct decoder *d, struct err *e)
 {
 	struct gzip *g = d->state;
-	int r = gzip_border(d, g->any, e);
 	int zr;
 
-	if (r <= 0)
-		return r;
 	zr = g->ready ? inflateReset2(&g->z, MAX_WBITS + 16) : inflateInit2(&g->z, MAX_WBITS + 16);
 	if (zr != Z_OK)
 		return zlib_failed(d, zr, e);
 	g->ready = true;
 	inflateValidate(&g->z, d->opt.verify);
 	note_member(d);
-	g->any = true;
-	g->headless = false;
-	g->between = false;
-	return 1;
+	return 0;
 }
 
 /* One call of inflate(): bytes that came out (0 is progress too), or a negative errno. */
@@ -202,8 +126,7 @@ static ssize_t inflate_some(struct decoder *d, void *buf, size_t n, struct err *
 	d->pos = d->len - g->z.avail_in;
 	got = n - g->z.avail_out;
 	if (zr == Z_STREAM_END) {
-		g->between = true;
-		g->trailer = g->headless;
+		gzip_members_ended(&g->members);
 		return (ssize_t)got;
 	}
 	/* A block may end in bits that zlib holds already: Z_BUF_ERROR, and progress all the same.
@@ -221,27 +144,30 @@ static ssize_t inflate_some(struct decoder *d, void *buf, size_t n, struct err *
 	return (ssize_t)got;
 }
 
+static int gzip_open(struct decoder *d, const struct checkpoint *from, struct err *e)
+{
+	struct gzip *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return err_set(e, -ENOMEM, "out of memory for a gzip decoder");
+	d->state = g;
+	g->members.begin = begin_member;
+	g->members.some = inflate_some;
+	if (from)
+		g->last = *from;
+	else
+		g->last.member = true;
+	if (from && !from->member)
+		return resume(d, from, e);
+	g->members.between = true;
+	return 0;
+}
+
 static ssize_t gzip_read(struct decoder *d, void *buf, size_t n, struct err *e)
 {
 	struct gzip *g = d->state;
-	ssize_t r;
 
-	for (;;) {
-		if (g->trailer) {
-			r = gzip_skip_trailer(d, e);
-			if (r < 0)
-				return r;
-			g->trailer = false;
-		}
-		if (g->between) {
-			r = next_member(d, e);
-			if (r <= 0)
-				return r;
-		}
-		r = inflate_some(d, buf, n, e);
-		if (r != 0)
-			return r;
-	}
+	return gzip_members_read(d, &g->members, buf, n, e);
 }
 
 static void gzip_checkpoint(const struct decoder *d, struct checkpoint *ret)

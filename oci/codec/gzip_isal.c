@@ -10,7 +10,7 @@
 
 #include "oci/base/err.h"
 #include "oci/codec/decoder.h"
-#include "oci/codec/gzip_border.h"
+#include "oci/codec/gzip_members.h"
 #include "oci/stream.h"
 
 /*
@@ -27,10 +27,7 @@
 
 struct isal {
 	struct inflate_state s; /* some 87 KiB */
-	bool between;
-	bool any;
-	bool headless; /* inside the member we resumed in */
-	bool trailer;  /* of a headless member, still to skip */
+	struct gzip_members members;
 	bool failed;
 };
 
@@ -57,20 +54,14 @@ static ssize_t fill(struct decoder *d, struct err *e)
 static int resume(struct decoder *d, const struct checkpoint *from, struct err *e)
 {
 	struct isal *g = d->state;
-	ssize_t left;
+	uint8_t bits;
+	int r = gzip_members_resume(d, &g->members, from->bits, &bits, e);
 
+	if (r < 0)
+		return r;
 	g->s.crc_flag = ISAL_DEFLATE;
-	g->any = true;
-	g->headless = true;
-	if (from->bits) {
-		left = fill(d, e);
-		if (left < 0)
-			return (int)left;
-		if (left == 0)
-			return decoder_short(d, "a member", e);
-		g->s.read_in = d->buf[d->pos++] >> (8 - from->bits);
-		g->s.read_in_length = from->bits;
-	}
+	g->s.read_in = bits;
+	g->s.read_in_length = from->bits;
 	/* The library only reads the window, whatever its prototype says. */
 	if (from->window_len &&
 	    isal_inflate_set_dict(&g->s, (uint8_t *)(uintptr_t)from->window, from->window_len) != 0)
@@ -78,33 +69,13 @@ static int resume(struct decoder *d, const struct checkpoint *from, struct err *
 	return 0;
 }
 
-static int isal_open(struct decoder *d, const struct checkpoint *from, struct err *e)
-{
-	struct isal *g = calloc(1, sizeof(*g));
-
-	if (!g)
-		return err_set(e, -ENOMEM, "out of memory for a gzip decoder");
-	d->state = g;
-	isal_inflate_init(&g->s);
-	if (from && !from->member)
-		return resume(d, from, e);
-	g->between = true;
-	return 0;
-}
-
-static int next_member(struct decoder *d, struct err *e)
+static int begin_member(struct decoder *d, struct err *e)
 {
 	struct isal *g = d->state;
-	int r = gzip_border(d, g->any, e);
 
-	if (r <= 0)
-		return r;
 	isal_inflate_reset(&g->s);
 	g->s.crc_flag = ISAL_GZIP;
-	g->any = true;
-	g->headless = false;
-	g->between = false;
-	return 1;
+	return 0;
 }
 
 static const char *why_bad(int code)
@@ -126,7 +97,7 @@ static const char *why_bad(int code)
 static ssize_t inflate_some(struct decoder *d, void *buf, size_t n, struct err *e)
 {
 	struct isal *g = d->state;
-	ssize_t left = fill(d, e);
+	ssize_t left = g->failed ? decoder_bad(d, "not decodable", e) : fill(d, e);
 	size_t got;
 	int r;
 
@@ -147,37 +118,34 @@ static ssize_t inflate_some(struct decoder *d, void *buf, size_t n, struct err *
 	} else if (g->s.block_state == ISAL_BLOCK_FINISH) {
 		/* Whole bytes that are still in the bit buffer belong to what follows. */
 		d->pos -= (size_t)g->s.read_in_length / 8;
-		g->between = true;
-		g->trailer = g->headless;
+		gzip_members_ended(&g->members);
 	} else if (got == 0 && left == 0) {
 		return decoder_short(d, "a member", e);
 	}
 	return (ssize_t)got;
 }
 
+static int isal_open(struct decoder *d, const struct checkpoint *from, struct err *e)
+{
+	struct isal *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return err_set(e, -ENOMEM, "out of memory for a gzip decoder");
+	d->state = g;
+	g->members.begin = begin_member;
+	g->members.some = inflate_some;
+	isal_inflate_init(&g->s);
+	if (from && !from->member)
+		return resume(d, from, e);
+	g->members.between = true;
+	return 0;
+}
+
 static ssize_t isal_read(struct decoder *d, void *buf, size_t n, struct err *e)
 {
 	struct isal *g = d->state;
-	ssize_t r;
 
-	for (;;) {
-		if (g->failed)
-			return decoder_bad(d, "not decodable", e);
-		if (g->trailer) {
-			r = gzip_skip_trailer(d, e);
-			if (r < 0)
-				return r;
-			g->trailer = false;
-		}
-		if (g->between) {
-			r = next_member(d, e);
-			if (r <= 0)
-				return r;
-		}
-		r = inflate_some(d, buf, n, e);
-		if (r != 0)
-			return r;
-	}
+	return gzip_members_read(d, &g->members, buf, n, e);
 }
 
 /* Never asked for: `track` is zlib's. Where we are is not known to the bit, so: the start. */
