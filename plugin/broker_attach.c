@@ -37,9 +37,7 @@ static struct ward_attached *attached_claim(struct broker *b, const char *id, st
 		uint32_t state = atomic_load(&at->state);
 
 		if (state == WARD_LIVE && !strcmp(at->id, id)) {
-			err_set(e, -EEXIST,
-				"container %s has its root file system mounted "
-				"already",
+			err_set(e, -EEXIST, "container %s: its root file system is mounted already",
 				id);
 			return NULL;
 		}

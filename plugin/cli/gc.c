@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
@@ -10,50 +7,9 @@
 #include "oci/base/limits.h"
 #include "plugin/cli/ask.h"
 #include "plugin/cli/cli.h"
+#include "plugin/cli/known.h"
+#include "plugin/cli/rundir.h"
 #include "plugin/cli/show.h"
-#include "plugin/cli/tool.h"
-
-/*
- * Where runtimes and engines keep what they know of a container, stopped ones too; %s is its id.
- * A writable layer whose id is in none of them belongs to nobody any more.
- */
-static const char *const places[] = {
-	"/run/runc/%s",
-	"/run/crun/%s",
-	"/run/docker/runtime-runc/moby/%s",
-	"/run/containerd/runc/default/%s",
-	"/run/containerd/runc/k8s.io/%s",
-	"/run/containerd/io.containerd.runtime.v2.task/default/%s",
-	"/run/containerd/io.containerd.runtime.v2.task/moby/%s",
-	"/run/containerd/io.containerd.runtime.v2.task/k8s.io/%s",
-	"/var/lib/docker/containers/%s",
-	"/var/lib/containers/storage/overlay-containers/%s",
-	"/var/lib/containers/storage/vfs-containers/%s",
-	"/run/containers/storage/overlay-containers/%s",
-};
-
-/* podman's storage may be elsewhere: it is asked, and only a clear no is one. */
-static bool podman_has(const char *id)
-{
-	const char *const argv[] = {"podman", "container", "exists", id, NULL};
-	int r = tool_run(argv, NULL);
-
-	return r != 1 && r != -ENOENT;
-}
-
-static bool exists(const char *id)
-{
-	char path[LIMIT_PATH];
-
-	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
-		const char *at = strstr(places[i], "%s");
-
-		snprintf(path, sizeof(path), "%.*s%s", (int)(at - places[i]), places[i], id);
-		if (access(path, F_OK) == 0 || errno != ENOENT)
-			return true;
-	}
-	return podman_has(id);
-}
 
 static int look(const struct cli *cli, struct answer *ret, struct err *e)
 {
@@ -81,14 +37,14 @@ static int collect(const struct cli *cli, struct answer *ret, struct err *e)
 	for (size_t i = 0; i < json_count(idle.rows); i++) {
 		const char *id = json_get_str(json_at(idle.rows, i), "name");
 
-		if (id && !exists(id))
+		if (id && !container_known(id))
 			json_put_str(rq.g, NULL, id);
 	}
 	json_close_array(rq.g);
 	return ask(cli, &rq, ret, e);
 }
 
-static void print_collected(const struct answer *a)
+static void print_collected(const struct answer *a, const struct rundir_gone *dirs)
 {
 	_cleanup_(table_freep) struct table *t = table_new("REMOVED|NAME|>FREED");
 	char text[SHOW_MAX];
@@ -100,11 +56,28 @@ static void print_collected(const struct answer *a)
 		table_cell(t, show_digest(show_str(row, "name"), text));
 		table_size(t, show_int(row, "freed"));
 	}
+	for (size_t i = 0; i < dirs->n; i++) {
+		table_cell(t, "bundle");
+		table_cell(t, dirs->v[i]);
+		table_size(t, 0);
+	}
 	table_print(t);
 	printf("freed %s\n", show_size(show_int(answer_done(a), "freed"), text));
 }
 
-static int print_collected_json(const struct cli *cli, const struct answer *a)
+static void put_dirs(struct json_gen *g, const struct rundir_gone *dirs)
+{
+	for (size_t i = 0; i < dirs->n; i++) {
+		json_open_map(g, NULL);
+		json_put_str(g, "kind", "bundle");
+		json_put_str(g, "name", dirs->v[i]);
+		json_put_int(g, "freed", 0);
+		json_close_map(g);
+	}
+}
+
+static int print_collected_json(const struct cli *cli, const struct answer *a,
+				const struct rundir_gone *dirs)
 {
 	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
 	_cleanup_buf_ struct buf out = {0};
@@ -115,21 +88,26 @@ static int print_collected_json(const struct cli *cli, const struct answer *a)
 		return print_json(cli, &out);
 	json_open_map(g, NULL);
 	json_put_int(g, "freed", (int64_t)show_int(answer_done(a), "freed"));
-	json_put_value(g, "removed", a->rows);
+	json_open_array(g, "removed");
+	for (size_t i = 0; i < json_count(a->rows); i++)
+		json_put_value(g, NULL, json_at(a->rows, i));
+	put_dirs(g, dirs);
+	json_close_array(g);
 	json_close_map(g);
 	return print_json(cli, &out);
 }
 
 int cmd_gc(int argc, char **argv, const struct cli *cli)
 {
+	_cleanup_rundir_gone_ struct rundir_gone dirs = {.n = 0};
 	_cleanup_answer_ struct answer a = {0};
 	struct err e = ERR_INIT;
 
-	if (collect(cli, &a, &e) < 0)
+	if (rundir_collect(cli, &dirs, &e) < 0 || collect(cli, &a, &e) < 0)
 		return cli_fail(cli, &e);
 	if (cli->json)
-		return print_collected_json(cli, &a);
+		return print_collected_json(cli, &a, &dirs);
 	if (!cli->quiet)
-		print_collected(&a);
+		print_collected(&a, &dirs);
 	return 0;
 }

@@ -18,6 +18,8 @@
 #include "oci/base/fd.h"
 #include "plugin/cli/bundle.h"
 #include "plugin/cli/cli.h"
+#include "plugin/cli/known.h"
+#include "plugin/cli/rundir.h"
 
 /* One container, from bundle to clean-up. */
 struct run {
@@ -26,7 +28,8 @@ struct run {
 	const char *name;    /* --name or NULL */
 	bool rm, interactive;
 	char id[LIMIT_ID];
-	char dir[LIMIT_PATH]; /* the bundle's parent, "" when there is none */
+	char dir[LIMIT_PATH]; /* the bundle, "" when there is none */
+	int lock;             /* owned; see rundir.h */
 	char *front;          /* owned: tarn-runtime */
 };
 
@@ -34,6 +37,7 @@ static void run_free(struct run *rn)
 {
 	bundle_want_free(&rn->want);
 	free(rn->front);
+	cleanup_closep(&rn->lock);
 }
 
 static int take_option(const struct cli *cli, int id, struct run *rn)
@@ -72,38 +76,6 @@ static int choose_id(struct run *rn, struct err *e)
 	snprintf(rn->id, sizeof(rn->id), "tarn-%012llx",
 		 (unsigned long long)(random & 0xffffffffffffull));
 	return 0;
-}
-
-/* --- the bundle, below the run directory: it is gone after a restart --- */
-
-static int make_dir(struct run *rn, struct err *e)
-{
-	const char *rundir = private_rundir();
-	int n, r = private_make_rundir(rundir, e);
-
-	if (r < 0)
-		return r;
-	n = snprintf(rn->dir, sizeof(rn->dir), "%s/run-XXXXXX", rundir);
-	if ((size_t)n >= sizeof(rn->dir) || !mkdtemp(rn->dir)) {
-		rn->dir[0] = '\0';
-		return err_errno(e, (size_t)n >= sizeof(rn->dir) ? -ENAMETOOLONG : -errno,
-				 "a bundle in %.300s", rundir);
-	}
-	return 0;
-}
-
-static void remove_dir(struct run *rn)
-{
-	_cleanup_fd_ int parent = -1;
-	char *slash = strrchr(rn->dir, '/');
-
-	if (!rn->dir[0] || !slash)
-		return;
-	*slash = '\0';
-	parent = open(rn->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (parent >= 0)
-		(void)fd_remove_tree(parent, slash + 1);
-	rn->dir[0] = '\0';
 }
 
 /* --- the runtime's process --- */
@@ -191,12 +163,18 @@ static int run_container(const struct cli *cli, struct run *rn, int *ret_status,
 	_cleanup_free_ char *runtime = NULL;
 	int r = find_sibling("tarn-runtime", NULL, &rn->front, e);
 
+	/* It would fail, but only after its bundle was made, and --rm would be about the other. */
+	if (r == 0 && rn->name && runtime_knows(rn->id))
+		r = err_set(e, -EEXIST,
+			    "there is a container %s already: remove it first, or take another "
+			    "--name",
+			    rn->id);
 	/* Asked for here, so that a runtime that is not there is noticed before any work. */
 	if (r == 0)
 		r = find_runtime(rn->runtime ? rn->runtime : getenv("TARN_RUNTIME"), NULL, &runtime,
 				 e);
 	if (r == 0)
-		r = make_dir(rn, e);
+		r = rundir_make(rn->id, rn->dir, &rn->lock, e);
 	if (r == 0)
 		r = bundle_make(cli, &rn->want, rn->dir, e);
 	if (r < 0)
@@ -219,7 +197,7 @@ static int check(const struct cli *cli, struct run *rn)
 
 int cmd_run(int argc, char **argv, const struct cli *cli)
 {
-	_cleanup_(run_free) struct run rn = {0};
+	_cleanup_(run_free) struct run rn = {.lock = -1};
 	struct err e = ERR_INIT, gone = ERR_INIT;
 	int id, r, status = 1;
 
@@ -238,7 +216,8 @@ int cmd_run(int argc, char **argv, const struct cli *cli)
 	 */
 	rn.want.keep = true;
 	r = run_container(cli, &rn, &status, &e);
-	remove_dir(&rn);
+	if (rn.dir[0])
+		rundir_remove(rn.dir);
 	if (r < 0)
 		return cli_fail(cli, &e);
 	if (rn.rm && attach_remove(cli->socket, rn.id, &gone) < 0 && !cli->quiet)

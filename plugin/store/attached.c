@@ -96,10 +96,10 @@ static int ask_attach(struct making *m, int *ret_fd, struct err *e)
 	if (r == 0 && fd < 0)
 		r = err_set(e, -EPROTO, "the keeper sent no mount");
 	if (r < 0)
-		return err_wrap(e, r, "%s", m->req.attach.id);
+		return err_wrap(e, r, "container %s", m->req.attach.id);
 	r = loop_call(m->en->loop, record_it, m);
 	if (r < 0)
-		return err_errno(e, r, "%s", m->req.attach.id);
+		return err_errno(e, r, "container %s", m->req.attach.id);
 	*ret_fd = take_fd(&fd);
 	return 0;
 }
@@ -139,7 +139,7 @@ int attached_new(struct engine *en, struct record *rec, const struct attach_want
 	int r;
 
 	if (!m)
-		return err_errno(e, -ENOMEM, "%s", want->id);
+		return err_errno(e, -ENOMEM, "container %s", want->id);
 	m->en = en;
 	fill_request(rec, want, &m->req);
 	r = parents_ensure(en, rec, e);
@@ -161,7 +161,7 @@ int attached_remove(struct engine *en, const char *id, struct err *e)
 	int r = -EBUSY;
 
 	if (!req)
-		return err_errno(e, -ENOMEM, "%s", id);
+		return err_errno(e, -ENOMEM, "container %s", id);
 	req->op = KEEP_DETACH_DONE;
 	snprintf(req->container.id, sizeof(req->container.id), "%s", id);
 	for (int i = 0; r == -EBUSY && i < GONE_TRIES; i++) {
@@ -171,7 +171,7 @@ int attached_remove(struct engine *en, const char *id, struct err *e)
 	}
 	if (r < 0 && r != -ENOENT) {
 		err_take(e, r, why.text, &why.links);
-		return err_wrap(e, r, "%s", id);
+		return err_wrap(e, r, "container %s", id);
 	}
 	return 0;
 }

@@ -76,6 +76,53 @@ image() { # config
 	nothing_left
 }
 
+# Its name, while `tarn run` has it.
+run_dir() { (cd "$TARN_RUNDIR" && echo run-"$1"-??????); }
+
+@test "gc: takes the bundle of a killed run, when its container is gone" {
+	image '{"Entrypoint":["/bin/sh","-c"]}'
+	"$B/tarn" run --name lost app 'echo ready; sleep 1000' \
+		>"$RIG/lost.out" 2>&1 3>&- &
+	pid=$!
+	rig_wait 20 "the container" grep -qx ready "$RIG/lost.out"
+	dir=$(run_dir lost)
+	[ -d "$TARN_RUNDIR/$dir" ]
+	touch -d '5 minutes ago' "$TARN_RUNDIR/$dir"
+	tarn gc --json | jq -e '.removed == []'
+	kill -KILL $pid
+	wait $pid || true
+	tarn gc --json | jq -e '.removed == []'
+	runc kill lost KILL
+	rig_wait 20 "the end of its runtime" container_gone lost
+	# One that is young may be about to be used.
+	touch "$TARN_RUNDIR/$dir"
+	tarn gc --json | jq -e '[.removed[].kind] == ["container"]'
+	touch -d '5 minutes ago' "$TARN_RUNDIR/$dir"
+	run tarn gc
+	[ "$status" = 0 ]
+	[[ $output == *"bundle "*"$dir "* ]]
+	[ ! -e "$TARN_RUNDIR/$dir" ]
+	nothing_left
+}
+
+container_gone() { ! runc state "$1" 2>/dev/null && nothing_attached; }
+
+@test "run: a container of that name is left alone" {
+	image '{"Entrypoint":["/bin/sh","-c"]}'
+	"$B/tarn" run --rm --name one app 'echo ready; sleep 1000' >"$RIG/one.out" 2>&1 3>&- &
+	pid=$!
+	rig_wait 20 "the container" grep -qx ready "$RIG/one.out"
+	run tarn run --rm --name one app true
+	echo "$output"
+	[ "$status" = 1 ]
+	[[ $output == "tarn: there is a container one already: "* ]]
+	[ "${#lines[@]}" = 1 ]
+	[ -d "$TARN_STORE/containers/one" ]
+	runc kill one KILL
+	wait $pid || true
+	nothing_left
+}
+
 @test "run: signals reach the container" {
 	image '{"Entrypoint":["/bin/sh","-c"]}'
 	for rt in runc "$CRUN"; do

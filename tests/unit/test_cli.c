@@ -17,7 +17,6 @@
 /* The command line is in no archive; what it is made of is tested as it is. */
 #include "plugin/cli/cli.c"
 #include "plugin/cli/columns.c"
-#include "plugin/cli/inits.c"
 #include "plugin/cli/progress.c"
 #include "plugin/cli/show.c"
 #include "plugin/cli/table.c"
@@ -307,37 +306,6 @@ static void failures_print_one_line(void **state)
 	assert_string_equal(err.text, "tarn: the registry says ?[2J \"no\"\n");
 }
 
-static void containers_by_the_options_of_their_root(void **state)
-{
-	static const char *const none[] = {
-		"",
-		"rw,lowerdir=/l",
-		"rw,upperdir=/containers/x/upper/more,workdir=/w",
-		"rw,upperdir=/containers//upper",
-		"rw,upperdir=/containers/x,workdir=/containers/y/upper",
-		"rw,workdir=/containers/y/upper",
-	};
-	char id[LIMIT_ID] = "";
-
-	assert_int_equal(
-		inits_id("rw,lowerdir+=/,upperdir=/s/containers/web-1/upper,workdir=/w", id), 0);
-	assert_string_equal(id, "web-1");
-	assert_int_equal(inits_id("rw,upperdir=/containers/a/upper/containers/b/upper", id), 0);
-	assert_string_equal(id, "b");
-	for (size_t i = 0; i < ARRAY_LEN(none); i++)
-		assert_int_equal(inits_id(none[i], id), -ENOENT);
-}
-
-static void the_first_process_of_a_container(void **state)
-{
-	struct init v[] = {{.id = "a", .pid = 7}, {.id = "b", .pid = 8}, {.id = "b", .pid = 9}};
-	const struct inits in = {.v = v, .n = ARRAY_LEN(v)};
-
-	assert_int_equal(inits_pid(&in, "a"), 7);
-	assert_int_equal(inits_pid(&in, "c"), 0);
-	assert_int_equal(inits_pid(&in, "b"), 0);
-}
-
 static void verbose_failures_show_the_chain(void **state)
 {
 	const struct cli cli = {.store = "", .verbose = 1};
@@ -378,8 +346,6 @@ int main(void)
 		cmocka_unit_test(help_names_every_verb_and_option),
 		cmocka_unit_test(every_verb_fits_the_tables),
 		cmocka_unit_test(failures_print_one_line),
-		cmocka_unit_test(containers_by_the_options_of_their_root),
-		cmocka_unit_test(the_first_process_of_a_container),
 		cmocka_unit_test(verbose_failures_show_the_chain),
 	};
 
