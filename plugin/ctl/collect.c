@@ -2,45 +2,13 @@
 #include "plugin/ctl/collect.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 
-#include "oci/base/cleanup.h"
-#include "oci/base/err.h"
-#include "oci/base/fd.h"
 #include "plugin/engine.h"
 #include "plugin/loop.h"
 #include "plugin/store/claim.h"
 #include "plugin/store/kept.h"
 #include "plugin/store/load.h"
 #include "plugin/store/record.h"
-
-int collect_list(struct engine *en, enum keep_kind kind, struct keep_found **ret, size_t *ret_n,
-		 struct err *e)
-{
-	struct keep_request req = {.op = KEEP_LIST, .list.kind = kind};
-	_cleanup_free_ struct keep_found *list = NULL;
-	_cleanup_fd_ int fd = -1;
-	struct keep_reply rep;
-	struct stat st;
-	size_t n;
-	int r = keep_call(en->keep, &req, &rep, &fd, 1, e);
-
-	if (r < 0)
-		return err_wrap(e, r, "listing the store");
-	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size % (off_t)sizeof(*list) != 0)
-		return err_set(e, -EPROTO, "listing the store: the keeper sent no list");
-	n = (size_t)st.st_size / sizeof(*list);
-	list = calloc(n ? n : 1, sizeof(*list));
-	if (!list)
-		return err_errno(e, -ENOMEM, "listing the store");
-	r = fd_pread_full(fd, list, n * sizeof(*list), 0);
-	if (r < 0)
-		return err_errno(e, r, "listing the store");
-	*ret = take_ptr(list);
-	*ret_n = n;
-	return 0;
-}
 
 static bool is_named(const struct records *rs, const struct digest *diff_id,
 		     const struct digest *scope)

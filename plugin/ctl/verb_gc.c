@@ -46,7 +46,7 @@ static int gc_layers(struct ctl_task *t, const struct records *rs, uint64_t *fre
 	char text[DIGEST_TEXT];
 	uint64_t bytes = 0;
 	size_t n = 0;
-	int r = collect_list(t->en, KEEP_TAR, &list, &n, e);
+	int r = file_list_found(t->en, KEEP_TAR, &list, &n, e);
 
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		r = collect_layer(t->en, rs, &list[i].key, &list[i].scope, &bytes, e);
@@ -75,7 +75,7 @@ static int gc_files(struct ctl_task *t, const struct records *rs, enum keep_kind
 	_cleanup_free_ struct keep_found *list = NULL;
 	char text[DIGEST_TEXT];
 	size_t n = 0;
-	int r = collect_list(t->en, kind, &list, &n, e);
+	int r = file_list_found(t->en, kind, &list, &n, e);
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		const struct keep_file f = file_of(kind, &list[i].key);
@@ -157,7 +157,7 @@ static int list_idle(struct ctl_task *t, struct err *e)
 {
 	_cleanup_free_ struct keep_found *list = NULL;
 	size_t n = 0;
-	int r = collect_list(t->en, KEEP_CONTAINER, &list, &n, e);
+	int r = file_list_found(t->en, KEEP_CONTAINER, &list, &n, e);
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		list[i].id[LIMIT_ID - 1] = '\0';

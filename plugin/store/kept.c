@@ -156,11 +156,12 @@ int file_update(struct engine *en, const struct keep_file *f, const void *data, 
 	return file_write(en, f, data, len, e);
 }
 
-int file_list(struct engine *en, enum keep_kind kind, struct digest **ret, size_t *ret_n,
-	      struct err *e)
+/* What the keeper lists of a kind, elements of @size bytes each. */
+static int list(struct engine *en, enum keep_kind kind, size_t size, void **ret, size_t *ret_n,
+		struct err *e)
 {
 	struct keep_request req = {.op = KEEP_LIST, .list.kind = kind};
-	_cleanup_free_ struct digest *list = NULL;
+	_cleanup_free_ void *v = NULL;
 	_cleanup_fd_ int fd = -1;
 	struct keep_reply rep;
 	struct stat st;
@@ -170,18 +171,30 @@ int file_list(struct engine *en, enum keep_kind kind, struct digest **ret, size_
 	r = keep_call(en->keep, &req, &rep, &fd, 1, e);
 	if (r < 0)
 		return err_wrap(e, r, "listing the store");
-	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size % (off_t)sizeof(*list) != 0)
+	if (fd < 0 || fstat(fd, &st) < 0 || (size_t)st.st_size % size != 0)
 		return err_set(e, -EPROTO, "listing the store: the keeper sent no list");
-	n = (size_t)st.st_size / sizeof(*list);
-	list = calloc(n ? n : 1, sizeof(*list));
-	if (!list)
+	n = (size_t)st.st_size / size;
+	v = calloc(n ? n : 1, size);
+	if (!v)
 		return err_errno(e, -ENOMEM, "listing the store");
-	r = fd_pread_full(fd, list, n * sizeof(*list), 0);
+	r = fd_pread_full(fd, v, n * size, 0);
 	if (r < 0)
 		return err_errno(e, r, "listing the store");
-	*ret = take_ptr(list);
+	*ret = take_ptr(v);
 	*ret_n = n;
 	return 0;
+}
+
+int file_list(struct engine *en, enum keep_kind kind, struct digest **ret, size_t *ret_n,
+	      struct err *e)
+{
+	return list(en, kind, sizeof(**ret), (void **)ret, ret_n, e);
+}
+
+int file_list_found(struct engine *en, enum keep_kind kind, struct keep_found **ret, size_t *ret_n,
+		    struct err *e)
+{
+	return list(en, kind, sizeof(**ret), (void **)ret, ret_n, e);
 }
 
 int layer_drop(struct engine *en, const struct digest *diff_id, const struct digest *scope,

@@ -47,6 +47,10 @@ int file_update(struct engine *en, const struct keep_file *f, const void *data, 
 int file_list(struct engine *en, enum keep_kind kind, struct digest **ret, size_t *ret_n,
 	      struct err *e);
 
+/* What the store has of the other kinds (keep.h, KEEP_LIST); @ret is the caller's to free. */
+int file_list_found(struct engine *en, enum keep_kind kind, struct keep_found **ret, size_t *ret_n,
+		    struct err *e);
+
 /* The whole directory of a layer. -EBUSY while it is mounted. */
 int layer_drop(struct engine *en, const struct digest *diff_id, const struct digest *scope,
 	       struct err *e);
