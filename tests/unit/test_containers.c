@@ -16,6 +16,11 @@
 #include "plugin/cli/show.c"
 #include "plugin/cli/tool.c"
 
+int cli_fail(const struct cli *cli, const struct err *e)
+{
+	return 1;
+}
+
 static void containers_by_the_options_of_their_root(void **state)
 {
 	static const char *const none[] = {
