@@ -109,11 +109,13 @@ image_tar() {
 	setfattr -n user.one -v 2 "$two/odd/attr/user"
 	run same_tree "$one" "$two"
 	[ "$status" = 1 ]
+	[ "$output" = "'/odd/attr/user': xattr user.one: b'1' != b'2'" ]
 	cp -a "$one/odd/attr/user" "$two/odd/attr/user"
 	same_tree "$one" "$two"
 	touch -d @5 "$two/odd/sizes/511"
 	run same_tree "$one" "$two"
 	[ "$status" = 1 ]
+	[[ $output == "'/odd/sizes/511': mtime: "* ]]
 }
 
 @test "a mount, a process and a loop device left over are found" {
