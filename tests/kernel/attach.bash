@@ -14,8 +14,6 @@ attach_setup() {
 	rig_setup
 	need_root
 	need busybox runc crun
-	export TARN_RUNDIR=$RIG/run
-	RIG_MOUNTS+=("$TARN_RUNDIR")
 	start_tarnd
 }
 

@@ -8,8 +8,6 @@ setup() {
 	rig_setup
 	need_tarn_kernel
 	need runc
-	export TARN_RUNDIR=$RIG/run
-	RIG_MOUNTS+=("$TARN_RUNDIR")
 	layout=$(image_odd gzip)
 }
 teardown() { rig_teardown; }
