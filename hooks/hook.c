@@ -151,6 +151,15 @@ static int tidy_up(void)
 	return socket_path ? 0 : -ENOMEM;
 }
 
+static void usage(void)
+{
+	puts("usage: tarn-hook [createRuntime | prestart | poststop]\n"
+	     "OCI hook that gives a container the file system of a tarn image. Runtimes call it,\n"
+	     "with the container's state on standard input; see tarn-hook(8).\n\n"
+	     "  --help, --version\n\n"
+	     "TARN_SOCKET names tarnd's socket; default " SOCKET_DEFAULT ".");
+}
+
 int main(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
@@ -158,6 +167,10 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
 		puts("tarn-hook " TARN_VERSION);
+		return 0;
+	}
+	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+		usage();
 		return 0;
 	}
 	if (r == 0)

@@ -147,6 +147,18 @@ static int fail(const struct args *a, const struct err *e)
 	return e->code == -EOPNOTSUPP ? 3 : 1;
 }
 
+/* The real runtime's follows: it is its command line that engines use. */
+static void usage(void)
+{
+	puts("usage: tarn-runtime [OPTION...] [the runtime's own options] COMMAND ...\n"
+	     "Front of runc or crun that mounts tarn images; see tarn-runtime(8).\n\n"
+	     "  --tarn-runtime RUNTIME  the real runtime (TARN_RUNTIME; runc or crun on PATH)\n"
+	     "  --tarn-socket PATH      tarnd's socket (TARN_SOCKET; " SOCKET_DEFAULT ")\n"
+	     "  --tarn-version          print the version\n\n"
+	     "All else is the real runtime's:\n");
+	fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
 	_cleanup_free_ char *runtime = NULL;
@@ -158,6 +170,8 @@ int main(int argc, char **argv)
 		puts("tarn-runtime " TARN_VERSION);
 		return 0;
 	}
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+		usage();
 	r = args_parse(argc, argv, &a, &e);
 	if (r == 0)
 		r = find_runtime(a.runtime ? a.runtime : getenv("TARN_RUNTIME"), argv[0], &runtime,

@@ -123,8 +123,9 @@ static int print_pulled(const struct cli *cli, const struct json *done)
 		return print_json(cli, &out);
 	}
 	if (!cli->quiet)
-		printf("%s %s: %llu layers, %s, %s of it here\n", show_str(done, "name"),
+		printf("%s %s: %llu layer%s, %s, %s of it here\n", show_str(done, "name"),
 		       show_str(done, "digest"), (unsigned long long)show_int(done, "layers"),
+		       show_int(done, "layers") == 1 ? "" : "s",
 		       show_size(show_int(done, "size"), size),
 		       show_size(show_int(done, "resident"), here));
 	return 0;

@@ -44,6 +44,9 @@ static int read_request(const struct json *args, struct pull_request *rq, struct
 	if (platform && platform_parse(platform, &rq->platform, e) < 0)
 		return err_wrap(e, CTL_USAGE, "pull");
 	rq->name = json_get_str(args, "name");
+	/* Wherever an image is named, a digest can stand. */
+	if (rq->name && strncmp(rq->name, "sha256:", strlen("sha256:")) == 0)
+		return err_set(e, CTL_USAGE, "--name %.200s: that would be a digest", rq->name);
 	rq->user = json_get_str(args, "user");
 	rq->secret = json_get_str(args, "secret");
 	rq->tls_verify = json_bool(json_get(args, "tls_verify"), true);

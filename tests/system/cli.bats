@@ -233,6 +233,20 @@ engine_debugs() {
 	[ -z "$(ls -A "$TARN_STORE/containers")" ]
 }
 
+@test "every program has --help, and says which it is" {
+	for program in tarn tarnd tarn-hook tarn-runtime; do
+		run --separate-stderr env TARN_RUNTIME=/bin/true "$B/$program" --help </dev/null
+		[ "$status" = 0 ]
+		[[ $output == "usage: $program "* ]]
+		[ -z "$stderr" ]
+	done
+	# A front hands it on.
+	printf '#!/bin/sh\necho "real $*"\n' >"$RIG/real"
+	chmod +x "$RIG/real"
+	run env TARN_RUNTIME="$RIG/real" "$B/tarn-runtime" --help
+	[ "${lines[-1]}" = "real --help" ]
+}
+
 @test "-v shows the chain of a failure, the daemon's links too" {
 	need_tarn_kernel
 	start_tarnd

@@ -58,6 +58,14 @@ refused() { # status text
 	[ "$(stat -c %s "$(tar_of "$BIG_ID")")" = "$(stat -c %s big.tar)" ]
 }
 
+@test "an image cannot have a name that is a digest" {
+	run tarn pull --name sha256:abc oci:a:1
+	refused 2 "--name sha256:abc: that would be a digest"
+	run tarn pull --name "sha256:$BIG_ID" oci:a:1
+	refused 2 "that would be a digest"
+	tarn images --json | jq -e '. == []'
+}
+
 @test "images --json and layers --json have the promised fields" {
 	tarn pull -q --name first oci:a:1
 	tarn pull -q --name second oci:a:1
