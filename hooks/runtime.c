@@ -129,6 +129,29 @@ static void put_log_line(const struct args *a, const char *text, struct buf *out
 	buf_put_str(out, "\n");
 }
 
+/* For `tarn -v run`: as tarn prints it for failures of its own. */
+static void print_chain(const struct err *e)
+{
+	const char *name = e->links.cause ? err_name(e->links.cause) : NULL;
+	char link[ERR_TEXT_MAX];
+	size_t n = err_nlinks(e);
+
+	for (size_t i = 0; i < n; i++) {
+		fprintf(stderr, "  %s", err_link(e, i, link));
+		if (i == n - 1 && name)
+			fprintf(stderr, " (%s)", name);
+		fputc('\n', stderr);
+	}
+}
+
+static int exit_code(const struct args *a, const struct err *e)
+{
+	if (e->code == -EOPNOTSUPP)
+		return 3;
+	/* args_parse() has nothing to give then. */
+	return e->code == -EINVAL && !a->argv ? 2 : 1;
+}
+
 static int fail(const struct args *a, const struct err *e)
 {
 	char text[ERR_TEXT_MAX + sizeof("tarn-runtime: ")];
@@ -137,14 +160,16 @@ static int fail(const struct args *a, const struct err *e)
 
 	snprintf(text, sizeof(text), "tarn-runtime: %s", e->text[0] ? e->text : err_words(e->code));
 	fprintf(stderr, "%s\n", text);
+	if (getenv("TARN_VERBOSE"))
+		print_chain(e);
 	if (!a->log)
-		return e->code == -EOPNOTSUPP ? 3 : 1;
+		return exit_code(a, e);
 	buf_init(&line, sizeof(text) * 8);
 	put_log_line(a, text, &line);
 	log = open(a->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
 	if (log >= 0 && line.failed == 0)
 		(void)fd_write_full(log, line.data, line.len);
-	return e->code == -EOPNOTSUPP ? 3 : 1;
+	return exit_code(a, e);
 }
 
 /* The real runtime's follows: it is its command line that engines use. */

@@ -153,7 +153,8 @@ static int run_front(const struct run *rn, int *ret_status, struct err *e)
 
 static int set_environment(const struct cli *cli, const struct run *rn)
 {
-	if (setenv("TARN_SOCKET", cli->socket, 1) < 0)
+	if (setenv("TARN_SOCKET", cli->socket, 1) < 0 ||
+	    (cli->verbose && setenv("TARN_VERBOSE", "1", 1) < 0))
 		return -errno;
 	return rn->runtime && setenv("TARN_RUNTIME", rn->runtime, 1) < 0 ? -errno : 0;
 }

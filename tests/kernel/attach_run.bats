@@ -173,6 +173,23 @@ container_gone() { ! runc state "$1" 2>/dev/null && nothing_attached; }
 	[ ! -e "$TARN_RUNDIR" ] || [ -z "$(find "$TARN_RUNDIR" -mindepth 1 -maxdepth 1 ! -name rootfs)" ]
 }
 
+@test "run: -v before it shows the chain of what tarn-runtime met, too" {
+	image '{"Entrypoint":["/bin/sh","-c"]}'
+	mkdir -p "$TARN_RUNDIR"
+	touch "$TARN_RUNDIR/rootfs"
+	run tarn run --rm app true
+	echo "$output"
+	[ "$status" = 1 ]
+	[ "${#lines[@]}" = 1 ]
+	run tarn -v run --rm app true
+	echo "$output"
+	[ "$status" = 1 ]
+	[ "${lines[0]}" = "tarn-runtime: mounting the image at $TARN_RUNDIR/rootfs: Not a directory" ]
+	[ "${lines[1]}" = "  mounting the image at $TARN_RUNDIR/rootfs" ]
+	[ "${lines[2]}" = "  Not a directory (ENOTDIR)" ]
+	rm "$TARN_RUNDIR/rootfs"
+}
+
 @test "run: the user of the image, by name and by number" {
 	image '{"Entrypoint":["/bin/sh","-c"],"User":"app","WorkingDir":"/home/app"}'
 	[ "$(tarn run --rm app 'id -u; id -g; id -G; echo $HOME; pwd')" = \

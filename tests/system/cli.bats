@@ -49,7 +49,7 @@ page() { sed 's/\\//g; s/[*_]/ /g' "$RIG_TOP/plugin/$1.scd"; }
 	for name in $(grep -rhoE '(getenv|from_env|env_or|below)\("[A-Z_]+"' "$RIG_TOP"/{plugin,hooks} |
 		grep -oE '[A-Z_]{3,}' | sort -u); do
 		[ "$name" != PATH ] || continue
-		grep -qwe "$name" "$RIG_TOP"/plugin/*.scd || { echo "$name"; return 1; }
+		grep -qwe "$name" "$RIG_TOP"/{plugin,hooks}/*.scd || { echo "$name"; return 1; }
 	done
 }
 
@@ -245,6 +245,15 @@ engine_debugs() {
 	chmod +x "$RIG/real"
 	run env TARN_RUNTIME="$RIG/real" "$B/tarn-runtime" --help
 	[ "${lines[-1]}" = "real --help" ]
+}
+
+@test "tarn-runtime and tarn-hook: wrong usage" {
+	run --separate-stderr "$B/tarn-runtime" --tarn-socket
+	[ "$status" = 2 ]
+	[ "$stderr" = "tarn-runtime: option --tarn-socket needs a value" ]
+	run --separate-stderr "$B/tarn-hook" poststart <<<'{"ociVersion":"1.0.2","id":"x","status":"created","pid":1,"bundle":"/"}'
+	[ "$status" = 1 ]
+	[[ $stderr == "tarn-hook: 'poststart' is no stage for this hook: "* ]]
 }
 
 @test "-v shows the chain of a failure, the daemon's links too" {
