@@ -7,27 +7,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
+#include "oci/base/json_text.h"
 #include "oci/base/limits.h"
 #include "plugin/ctl/proto.h"
-
-static const char *kind_name(enum attach_kind kind)
-{
-	switch (kind) {
-	case ATTACH_MOUNT:
-		return "mount";
-	case ATTACH_RUNTIME:
-		return "runtime";
-	case ATTACH_GRAFT:
-		return "graft";
-	case ATTACH_OVERMOUNT:
-		return "overmount";
-	}
-	return NULL;
-}
 
 int attach_id_check(const char *id, struct err *e)
 {
@@ -45,40 +29,41 @@ int attach_id_check(const char *id, struct err *e)
 		       id, LIMIT_ID - 1);
 }
 
+static void request_open(struct json_text *rq, const char *verb, const char *id)
+{
+	json_text_open(rq, LIMIT_CTL_MESSAGE, false);
+	json_open_map(rq->g, NULL);
+	json_put_str(rq->g, "verb", verb);
+	json_put_str(rq->g, "id", id);
+}
+
 /* What comes back is a descriptor or nothing. */
-static int ask(const char *socket, struct buf *request, int *ret_fd, struct err *e)
+static int ask(const char *socket, struct json_text *rq, int *ret_fd, struct err *e)
 {
 	_cleanup_(ctl_client_freep) struct ctl_client *c = NULL;
 	int r = ctl_connect(socket, &c, e);
 
-	return r < 0 ? r : ctl_request(c, request, NULL, NULL, ret_fd, e);
+	json_close_map(rq->g);
+	return r < 0 ? r : ctl_request(c, &rq->text, NULL, NULL, ret_fd, e);
 }
 
 int attach_open(const struct attach_request *rq, int *ret_mount_fd, struct err *e)
 {
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf b = {0};
+	_cleanup_json_text_ struct json_text t = {.g = NULL};
 	int fd = -1;
 	int r;
 
 	r = attach_id_check(rq->id, e);
 	if (r < 0)
 		return r;
-	buf_init(&b, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&b, false);
-	if (!g)
-		return err_errno(e, -ENOMEM, "asking tarnd");
-	json_open_map(g, NULL);
-	json_put_str(g, "verb", "attach");
-	json_put_str(g, "id", rq->id);
-	json_put_str(g, "image", rq->image);
-	json_put_bool(g, "rw", rq->rw);
-	json_put_str(g, "kind", kind_name(rq->kind));
-	json_put_int(g, "pid", rq->pid);
+	request_open(&t, "attach", rq->id);
+	json_put_str(t.g, "image", rq->image);
+	json_put_bool(t.g, "rw", rq->rw);
+	json_put_str(t.g, "kind", attach_kind_name(rq->kind));
+	json_put_int(t.g, "pid", rq->pid);
 	if (rq->mount_label && *rq->mount_label)
-		json_put_str(g, "label", rq->mount_label);
-	json_close_map(g);
-	r = ask(rq->socket, &b, &fd, e);
+		json_put_str(t.g, "label", rq->mount_label);
+	r = ask(rq->socket, &t, &fd, e);
 	if (r == 0 && fd < 0)
 		r = err_set(e, -EPROTO, "tarnd sent no root file system");
 	if (r < 0)
@@ -109,20 +94,12 @@ int attach_check_root(int mount_fd, struct err *e)
 
 int attach_remove(const char *socket, const char *id, struct err *e)
 {
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf b = {0};
+	_cleanup_json_text_ struct json_text t = {.g = NULL};
 	int r;
 
 	r = attach_id_check(id, e);
 	if (r < 0)
 		return r;
-	buf_init(&b, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&b, false);
-	if (!g)
-		return err_errno(e, -ENOMEM, "asking tarnd");
-	json_open_map(g, NULL);
-	json_put_str(g, "verb", "detach");
-	json_put_str(g, "id", id);
-	json_close_map(g);
-	return ask(socket, &b, NULL, e);
+	request_open(&t, "detach", id);
+	return ask(socket, &t, NULL, e);
 }

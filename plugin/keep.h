@@ -114,6 +114,8 @@ struct keep_lease {
 };
 
 enum attach_kind { ATTACH_MOUNT = 1, ATTACH_RUNTIME, ATTACH_GRAFT, ATTACH_OVERMOUNT };
+/* "mount", "runtime", "graft", "overmount"; NULL for another. */
+const char *attach_kind_name(uint32_t kind);
 
 struct keep_attach {
 	char id[LIMIT_ID];   /* container id, or "mount-<hash>" */

@@ -4,7 +4,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "oci/base/cleanup.h"
 #include "plugin/keep.h"
+
+const char *attach_kind_name(uint32_t kind)
+{
+	static const char *const names[] = {
+		[ATTACH_MOUNT] = "mount",
+		[ATTACH_RUNTIME] = "runtime",
+		[ATTACH_GRAFT] = "graft",
+		[ATTACH_OVERMOUNT] = "overmount",
+	};
+
+	return kind < ARRAY_LEN(names) ? names[kind] : NULL;
+}
 
 union control {
 	char bytes[CMSG_SPACE(sizeof(int) * KEEP_FDS_MAX)];

@@ -7,7 +7,7 @@
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
+#include "oci/base/json_text.h"
 #include "oci/base/limits.h"
 #include "plugin/cli/cli.h"
 #include "plugin/cli/show.h"
@@ -93,8 +93,14 @@ void answer_free(struct answer *a)
 	a->done = json_free(a->done);
 }
 
-int print_json(const struct cli *cli, struct buf *text)
+void print_open(struct json_text *t)
 {
+	json_text_open(t, 2 * (size_t)LIMIT_CTL_ROWS, true);
+}
+
+int print_json(const struct cli *cli, struct json_text *t)
+{
+	const struct buf *text = &t->text;
 	struct err e = ERR_INIT;
 
 	if (text->failed) {
@@ -106,4 +112,13 @@ int print_json(const struct cli *cli, struct buf *text)
 	if (text->len == 0 || text->data[text->len - 1] != '\n')
 		putchar('\n');
 	return 0;
+}
+
+int print_value(const struct cli *cli, const struct json *value)
+{
+	_cleanup_json_text_ struct json_text out;
+
+	print_open(&out);
+	json_put_value(out.g, NULL, value);
+	return print_json(cli, &out);
 }

@@ -8,6 +8,7 @@ struct cli;
 struct err;
 struct json;
 struct json_gen;
+struct json_text;
 
 /* A request to tarnd: opened, its arguments put with `g`, then sent by ask(). */
 struct request {
@@ -32,7 +33,11 @@ const struct json *answer_done(const struct answer *a);
 void answer_free(struct answer *a);
 #define _cleanup_answer_ __attribute__((cleanup(answer_free)))
 
-/* Prints a JSON text and a newline. 0, or an exit code when the output cannot be made. */
-int print_json(const struct cli *cli, struct buf *text);
+/* A JSON text for stdout is opened, put with @t->g and printed, with a newline. */
+void print_open(struct json_text *t);
+/* 0, or an exit code when the output cannot be made. The caller frees it in any case. */
+int print_json(const struct cli *cli, struct json_text *t);
+/* The same of a value that is there already. */
+int print_value(const struct cli *cli, const struct json *value);
 
 #endif

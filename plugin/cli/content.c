@@ -6,8 +6,7 @@
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
-#include "oci/base/limits.h"
+#include "oci/base/json_text.h"
 #include "plugin/cli/ask.h"
 #include "plugin/cli/cli.h"
 #include "plugin/cli/list.h"
@@ -20,19 +19,15 @@
 static int print_with_layers(const struct cli *cli, const struct answer *a)
 {
 	const struct json *done = answer_done(a);
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out = {0};
+	_cleanup_json_text_ struct json_text out;
 
-	buf_init(&out, 2 * (size_t)LIMIT_CTL_ROWS);
-	g = json_gen_new(&out, true);
-	if (!g)
-		return print_json(cli, &out);
-	json_open_map(g, NULL);
+	print_open(&out);
+	json_open_map(out.g, NULL);
 	for (size_t i = 0; i < json_count(done); i++)
 		if (strcmp(json_key_at(done, i), "layers") != 0)
-			json_put_value(g, json_key_at(done, i), json_value_at(done, i));
-	json_put_value(g, "layers", a->rows);
-	json_close_map(g);
+			json_put_value(out.g, json_key_at(done, i), json_value_at(done, i));
+	json_put_value(out.g, "layers", a->rows);
+	json_close_map(out.g);
 	return print_json(cli, &out);
 }
 

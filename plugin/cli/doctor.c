@@ -6,10 +6,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
-#include "oci/base/json.h"
-#include "oci/base/limits.h"
+#include "oci/base/json_text.h"
 #include "plugin/cli/ask.h"
 #include "plugin/cli/cli.h"
 #include "plugin/cli/show.h"
@@ -44,26 +42,22 @@ static const struct check *first_missing(const struct report *rp)
 
 static int print_report_json(const struct cli *cli, const struct report *rp)
 {
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out = {0};
+	_cleanup_json_text_ struct json_text out;
 
-	buf_init(&out, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&out, true);
-	if (!g)
-		return print_json(cli, &out);
-	json_open_map(g, NULL);
-	json_put_bool(g, "ok", !first_missing(rp));
-	json_open_array(g, "checks");
+	print_open(&out);
+	json_open_map(out.g, NULL);
+	json_put_bool(out.g, "ok", !first_missing(rp));
+	json_open_array(out.g, "checks");
 	for (size_t i = 0; i < rp->n; i++) {
-		json_open_map(g, NULL);
-		json_put_str(g, "check", rp->v[i].name);
-		json_put_str(g, "state", words[rp->v[i].health]);
-		json_put_str(g, "detail", rp->v[i].detail);
-		json_put_str(g, "todo", rp->v[i].todo);
-		json_close_map(g);
+		json_open_map(out.g, NULL);
+		json_put_str(out.g, "check", rp->v[i].name);
+		json_put_str(out.g, "state", words[rp->v[i].health]);
+		json_put_str(out.g, "detail", rp->v[i].detail);
+		json_put_str(out.g, "todo", rp->v[i].todo);
+		json_close_map(out.g);
 	}
-	json_close_array(g);
-	json_close_map(g);
+	json_close_array(out.g);
+	json_close_map(out.g);
 	return print_json(cli, &out);
 }
 

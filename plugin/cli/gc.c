@@ -3,8 +3,7 @@
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
-#include "oci/base/limits.h"
+#include "oci/base/json_text.h"
 #include "plugin/cli/ask.h"
 #include "plugin/cli/cli.h"
 #include "plugin/cli/known.h"
@@ -79,21 +78,17 @@ static void put_dirs(struct json_gen *g, const struct rundir_gone *dirs)
 static int print_collected_json(const struct cli *cli, const struct answer *a,
 				const struct rundir_gone *dirs)
 {
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out = {0};
+	_cleanup_json_text_ struct json_text out;
 
-	buf_init(&out, 2 * (size_t)LIMIT_CTL_ROWS);
-	g = json_gen_new(&out, true);
-	if (!g)
-		return print_json(cli, &out);
-	json_open_map(g, NULL);
-	json_put_int(g, "freed", (int64_t)show_int(answer_done(a), "freed"));
-	json_open_array(g, "removed");
+	print_open(&out);
+	json_open_map(out.g, NULL);
+	json_put_int(out.g, "freed", (int64_t)show_int(answer_done(a), "freed"));
+	json_open_array(out.g, "removed");
 	for (size_t i = 0; i < json_count(a->rows); i++)
-		json_put_value(g, NULL, json_at(a->rows, i));
-	put_dirs(g, dirs);
-	json_close_array(g);
-	json_close_map(g);
+		json_put_value(out.g, NULL, json_at(a->rows, i));
+	put_dirs(out.g, dirs);
+	json_close_array(out.g);
+	json_close_map(out.g);
 	return print_json(cli, &out);
 }
 

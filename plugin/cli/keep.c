@@ -6,24 +6,11 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/json.h"
-#include "oci/base/limits.h"
 #include "plugin/cli/ask.h"
 #include "plugin/cli/cli.h"
 #include "plugin/cli/show.h"
 
 /* pin, unpin and rm. */
-
-static int print_done(const struct cli *cli, const struct answer *a)
-{
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out = {0};
-
-	buf_init(&out, 2 * (size_t)LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&out, true);
-	if (g)
-		json_put_value(g, NULL, answer_done(a));
-	return print_json(cli, &out);
-}
 
 static int pin_or_unpin(int argc, char **argv, const struct cli *cli)
 {
@@ -47,7 +34,7 @@ static int pin_or_unpin(int argc, char **argv, const struct cli *cli)
 	if (r < 0)
 		return cli_fail(cli, &e);
 	if (cli->json)
-		return print_done(cli, &a);
+		return print_value(cli, answer_done(&a));
 	if (!cli->quiet && strcmp(cli->verb->name, "pin") == 0)
 		printf("pinned %s: %s stay here\n", argv[optind],
 		       show_size(show_int(answer_done(&a), "bytes"), text));
@@ -84,7 +71,7 @@ int cmd_rm(int argc, char **argv, const struct cli *cli)
 	if (r < 0)
 		return cli_fail(cli, &e);
 	if (cli->json)
-		return print_done(cli, &a);
+		return print_value(cli, answer_done(&a));
 	if (!cli->quiet && json_bool(json_get(answer_done(&a), "gone"), true))
 		printf("forgot %s, freed %s\n", argv[optind],
 		       show_size(show_int(answer_done(&a), "freed"), text));

@@ -7,22 +7,10 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/json.h"
-#include "oci/base/limits.h"
 #include "plugin/cli/ask.h"
 #include "plugin/cli/cli.h"
 #include "plugin/cli/list.h"
 #include "plugin/cli/show.h"
-
-int print_rows(const struct cli *cli, const struct json *rows)
-{
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out = {0};
-
-	buf_init(&out, 2 * (size_t)LIMIT_CTL_ROWS);
-	g = json_gen_new(&out, true);
-	json_put_value(g, NULL, rows);
-	return print_json(cli, &out);
-}
 
 static void print_images(const struct json *rows)
 {
@@ -78,7 +66,7 @@ static int list(const struct cli *cli, const char *image, void (*print)(const st
 	if (r < 0)
 		return cli_fail(cli, &e);
 	if (cli->json)
-		return print_rows(cli, a.rows);
+		return print_value(cli, a.rows);
 	if (!cli->quiet)
 		print(a.rows);
 	return 0;

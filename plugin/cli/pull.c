@@ -113,15 +113,9 @@ static int send(const struct cli *cli, const struct wish *w, const struct ref *r
 static int print_pulled(const struct cli *cli, const struct json *done)
 {
 	char size[SHOW_MAX], here[SHOW_MAX];
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out = {0};
 
-	if (cli->json) {
-		buf_init(&out, LIMIT_CTL_MESSAGE * 2);
-		g = json_gen_new(&out, true);
-		json_put_value(g, NULL, done);
-		return print_json(cli, &out);
-	}
+	if (cli->json)
+		return print_value(cli, done);
 	if (!cli->quiet)
 		printf("%s %s: %llu layer%s, %s, %s of it here\n", show_str(done, "name"),
 		       show_str(done, "digest"), (unsigned long long)show_int(done, "layers"),

@@ -5,8 +5,7 @@
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
-#include "oci/base/limits.h"
+#include "oci/base/json_text.h"
 #include "plugin/cli/ask.h"
 #include "plugin/cli/cli.h"
 #include "plugin/cli/inits.h"
@@ -74,20 +73,16 @@ static void put_rows(struct json_gen *g, const char *key, const struct json *row
 static int print_status_json(const struct cli *cli, const struct answer *a, const struct inits *in,
 			     bool waiting)
 {
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf out = {0};
+	_cleanup_json_text_ struct json_text out;
 
-	buf_init(&out, 2 * (size_t)LIMIT_CTL_ROWS);
-	g = json_gen_new(&out, true);
-	if (!g)
-		return print_json(cli, &out);
-	json_open_map(g, NULL);
-	json_put_value(g, "daemon", json_get(answer_done(a), "daemon"));
-	put_rows(g, "layers", a->rows, "layer");
-	put_containers(g, a->rows, in);
+	print_open(&out);
+	json_open_map(out.g, NULL);
+	json_put_value(out.g, "daemon", json_get(answer_done(a), "daemon"));
+	put_rows(out.g, "layers", a->rows, "layer");
+	put_containers(out.g, a->rows, in);
 	if (waiting)
-		put_rows(g, "waiting", a->rows, "waiting");
-	json_close_map(g);
+		put_rows(out.g, "waiting", a->rows, "waiting");
+	json_close_map(out.g);
 	return print_json(cli, &out);
 }
 

@@ -9,6 +9,7 @@ struct buf;
 struct err;
 struct json;
 struct json_gen;
+struct json_text;
 
 /*
  * The control socket: AF_UNIX SOCK_SEQPACKET, one JSON object per message of at most
@@ -83,8 +84,10 @@ struct ctl_task {
 	int reply_fd; /* set by the verb: sent with "done", then closed; -1 none */
 };
 
-/* Row and progress messages; -EPIPE when the client went away (then stop the work). */
-int ctl_send_row(struct ctl_task *t, struct buf *row_object);
+/* A row: opened, its members put with @row->g, then sent; the caller frees it in any case. */
+void ctl_row_open(struct json_text *row);
+/* This and progress: -EPIPE when the client went away (then stop the work). */
+int ctl_row_send(struct ctl_task *t, struct json_text *row);
 int ctl_send_progress(struct ctl_task *t, const char *text, uint64_t done, uint64_t total);
 bool ctl_cancelled(struct ctl_task *t);
 

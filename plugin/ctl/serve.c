@@ -6,65 +6,62 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
+#include "oci/base/json_text.h"
 #include "plugin/ctl/verbs.h"
 #include "plugin/keep.h"
 #include "plugin/log.h"
 
 /* --- sending --- */
 
-/* A client that does not read is waited for, but not for ever: the server set SO_SNDTIMEO. */
-static int send_message(const struct ctl_task *t, struct buf *b, int fd)
+/* Every message is an object with one member, which is an object too. */
+static void message_open(struct json_text *m, const char *kind)
 {
-	int r = b->failed;
+	json_text_open(m, LIMIT_CTL_MESSAGE, false);
+	json_open_map(m->g, NULL);
+	json_open_map(m->g, kind);
+}
 
-	if (r == 0 && b->len > LIMIT_CTL_MESSAGE)
-		r = -EMSGSIZE;
+/* A client that does not read is waited for, but not for ever: the server set SO_SNDTIMEO. */
+static int message_send(const struct ctl_task *t, struct json_text *m, int fd)
+{
+	int r;
+
+	json_close_map(m->g);
+	json_close_map(m->g);
+	r = m->text.failed;
 	if (r == 0)
-		r = keep_sendmsg(t->sock, b->data, b->len, &fd, fd >= 0 ? 1 : 0);
+		r = keep_sendmsg(t->sock, m->text.data, m->text.len, &fd, fd >= 0 ? 1 : 0);
 	return r == -EAGAIN || r == -ECONNRESET ? -EPIPE : r;
 }
 
 void task_error(const struct ctl_task *t, const struct err *e)
 {
 	int exit_code = e->code == -EOPNOTSUPP ? 3 : e->code == CTL_USAGE ? 2 : 1;
+	_cleanup_json_text_ struct json_text m;
 	char link[ERR_TEXT_MAX];
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf b = {0};
 
-	buf_init(&b, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&b, false);
-	if (!g)
-		return;
-	json_open_map(g, NULL);
-	json_open_map(g, "error");
-	json_put_str(g, "text", e->text);
-	json_put_int(g, "exit", exit_code);
-	json_put_int(g, "code", -(int64_t)e->code);
-	json_open_array(g, "links");
+	message_open(&m, "error");
+	json_put_str(m.g, "text", e->text);
+	json_put_int(m.g, "exit", exit_code);
+	json_put_int(m.g, "code", -(int64_t)e->code);
+	json_open_array(m.g, "links");
 	for (size_t i = 0; i < err_nlinks(e); i++)
-		json_put_str(g, NULL, err_link(e, i, link));
-	json_close_array(g);
-	json_put_int(g, "cause", e->links.cause);
-	json_close_map(g);
-	json_close_map(g);
-	send_message(t, &b, -1);
+		json_put_str(m.g, NULL, err_link(e, i, link));
+	json_close_array(m.g);
+	json_put_int(m.g, "cause", e->links.cause);
+	message_send(t, &m, -1);
 }
 
-int ctl_send_row(struct ctl_task *t, struct buf *row_object)
+void ctl_row_open(struct json_text *row)
 {
-	_cleanup_buf_ struct buf b = {0};
+	message_open(row, "row");
+}
 
-	if (row_object->failed)
-		return row_object->failed;
-	buf_init(&b, LIMIT_CTL_MESSAGE);
-	buf_put_str(&b, "{\"row\":");
-	buf_put(&b, row_object->data, row_object->len);
-	buf_put_str(&b, "}");
-	return send_message(t, &b, -1);
+int ctl_row_send(struct ctl_task *t, struct json_text *row)
+{
+	return message_send(t, row, -1);
 }
 
 bool ctl_cancelled(struct ctl_task *t)
@@ -77,26 +74,18 @@ bool ctl_cancelled(struct ctl_task *t)
 int ctl_send_progress(struct ctl_task *t, const char *text, uint64_t done, uint64_t total)
 {
 	struct pollfd p = {.fd = t->sock, .events = POLLOUT};
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf b = {0};
+	_cleanup_json_text_ struct json_text m = {.g = NULL};
 
 	if (poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR | POLLNVAL))
 		return -EPIPE;
 	/* Work does not wait for somebody who does not look. */
 	if (!(p.revents & POLLOUT))
 		return 0;
-	buf_init(&b, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&b, false);
-	if (!g)
-		return -ENOMEM;
-	json_open_map(g, NULL);
-	json_open_map(g, "progress");
-	json_put_str(g, "text", text);
-	json_put_int(g, "done", (int64_t)done);
-	json_put_int(g, "total", (int64_t)total);
-	json_close_map(g);
-	json_close_map(g);
-	return send_message(t, &b, -1);
+	message_open(&m, "progress");
+	json_put_str(m.g, "text", text);
+	json_put_int(m.g, "done", (int64_t)done);
+	json_put_int(m.g, "total", (int64_t)total);
+	return message_send(t, &m, -1);
 }
 
 /* --- serving --- */
@@ -126,31 +115,23 @@ static int read_request(struct task *task, struct json **ret, struct err *e)
 /* The whole answer to the request, but for an error. */
 static int answer(struct task *task, struct err *e)
 {
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
+	_cleanup_json_text_ struct json_text m = {.g = NULL};
 	_cleanup_(json_freep) struct json *doc = NULL;
 	const struct ctl_verb *verb;
-	_cleanup_buf_ struct buf b = {0};
 	int r = read_request(task, &doc, e);
 
 	if (r < 0)
 		return r;
-	buf_init(&b, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&b, false);
-	if (!g)
-		return err_errno(e, -ENOMEM, "control socket");
 	verb = find_verb(json_get_str(doc, "verb"));
 	if (!verb)
 		return err_set(e, CTL_USAGE, "tarnd knows no such verb: %.64s",
 			       json_get_str(doc, "verb") ? json_get_str(doc, "verb") : "(none)");
 	task->t.args = doc;
-	json_open_map(g, NULL);
-	json_open_map(g, "done");
-	r = verb->run(&task->t, g, e);
-	json_close_map(g);
-	json_close_map(g);
+	message_open(&m, "done");
+	r = verb->run(&task->t, m.g, e);
 	task->t.args = NULL;
 	if (r == 0)
-		r = send_message(&task->t, &b, task->t.reply_fd);
+		r = message_send(&task->t, &m, task->t.reply_fd);
 	if (r < 0 && e->code == 0)
 		err_errno(e, r, "%s", verb->name);
 	return r;

@@ -5,12 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/bytes.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
-#include "oci/base/json.h"
+#include "oci/base/json_text.h"
 #include "plugin/ctl/proto.h"
 #include "plugin/ctl/verbs.h"
 #include "plugin/engine.h"
@@ -219,11 +218,10 @@ const char *place_state(struct engine *en, const struct place *p)
 	return p->complete || (!p->mounted && closed_complete(en, p)) ? "complete" : "lazy";
 }
 
-static void put_place(struct json_gen *g, const char *key, struct engine *en, const struct place *p)
+static void put_place(struct json_gen *g, struct engine *en, const struct place *p)
 {
 	char text[DIGEST_TEXT];
 
-	json_open_map(g, key);
 	json_put_str(g, "diff_id", digest_text(&p->diff_id, text));
 	json_put_str(g, "blob", p->l ? digest_text(&p->l->blob.digest, text) : NULL);
 	json_put_str(g, "media_type", p->l ? media_name(p->l->blob.media) : NULL);
@@ -232,24 +230,19 @@ static void put_place(struct json_gen *g, const char *key, struct engine *en, co
 	json_put_str(g, "state", place_state(en, p));
 	json_put_int(g, "mounts", p->users);
 	json_put_bool(g, "mounted", p->mounted);
-	json_close_map(g);
 }
 
 static int send_place(struct ctl_task *t, const struct place *p, const char *member)
 {
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf row = {0};
+	_cleanup_json_text_ struct json_text row;
 
-	buf_init(&row, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&row, false);
-	if (!g)
-		return -ENOMEM;
+	ctl_row_open(&row);
 	if (member)
-		json_open_map(g, NULL);
-	put_place(g, member, t->en, p);
+		json_open_map(row.g, member);
+	put_place(row.g, t->en, p);
 	if (member)
-		json_close_map(g);
-	return ctl_send_row(t, &row);
+		json_close_map(row.g);
+	return ctl_row_send(t, &row);
 }
 
 int places_send(struct ctl_task *t, const struct places *ps, const char *member, struct err *e)

@@ -12,19 +12,11 @@
 
 static int read_kind(const char *text, uint32_t *ret, struct err *e)
 {
-	static const struct {
-		const char *name;
-		enum attach_kind kind;
-	} kinds[] = {
-		{"mount", ATTACH_MOUNT},
-		{"runtime", ATTACH_RUNTIME},
-		{"graft", ATTACH_GRAFT},
-		{"overmount", ATTACH_OVERMOUNT},
-	};
+	const char *name;
 
-	for (size_t i = 0; text && i < ARRAY_LEN(kinds); i++) {
-		if (strcmp(kinds[i].name, text) == 0) {
-			*ret = kinds[i].kind;
+	for (uint32_t kind = ATTACH_MOUNT; text && (name = attach_kind_name(kind)); kind++) {
+		if (strcmp(name, text) == 0) {
+			*ret = kind;
 			return 0;
 		}
 	}

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
+#include "oci/base/json_text.h"
 #include "plugin/ctl/proto.h"
 #include "plugin/ctl/target.h"
 #include "plugin/ctl/verbs.h"
@@ -27,17 +26,13 @@ static bool pinned(void *ctx, const struct layer *l, uint32_t span)
 static int send_layer(struct ctl_task *t, const struct place *p, const struct evicted *ev)
 {
 	char text[DIGEST_TEXT];
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf row = {0};
+	_cleanup_json_text_ struct json_text row;
 
-	buf_init(&row, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&row, false);
-	json_open_map(g, NULL);
-	json_put_str(g, "diff_id", digest_text(&p->diff_id, text));
-	json_put_int(g, "freed", (int64_t)ev->freed);
-	json_put_int(g, "kept_in_use", (int64_t)ev->kept_in_use);
-	json_close_map(g);
-	return row.failed ? row.failed : ctl_send_row(t, &row);
+	ctl_row_open(&row);
+	json_put_str(row.g, "diff_id", digest_text(&p->diff_id, text));
+	json_put_int(row.g, "freed", (int64_t)ev->freed);
+	json_put_int(row.g, "kept_in_use", (int64_t)ev->kept_in_use);
+	return ctl_row_send(t, &row);
 }
 
 static int read_want(const struct ctl_task *t, struct evict_want *ret, struct err *e)

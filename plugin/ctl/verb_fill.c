@@ -2,10 +2,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
+#include "oci/base/json_text.h"
 #include "plugin/ctl/proto.h"
 #include "plugin/ctl/target.h"
 #include "plugin/ctl/verbs.h"
@@ -26,20 +25,14 @@ static bool cancelled(void *ctx)
 
 static int send_filled(struct ctl_task *t, const struct place *p, uint64_t resident)
 {
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf row = {0};
+	_cleanup_json_text_ struct json_text row;
 	char text[DIGEST_TEXT];
 
-	buf_init(&row, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&row, false);
-	if (!g)
-		return -ENOMEM;
-	json_open_map(g, NULL);
-	json_put_str(g, "diff_id", digest_text(&p->diff_id, text));
-	json_put_int(g, "size", (int64_t)p->size);
-	json_put_int(g, "resident", (int64_t)resident);
-	json_close_map(g);
-	return ctl_send_row(t, &row);
+	ctl_row_open(&row);
+	json_put_str(row.g, "diff_id", digest_text(&p->diff_id, text));
+	json_put_int(row.g, "size", (int64_t)p->size);
+	json_put_int(row.g, "resident", (int64_t)resident);
+	return ctl_row_send(t, &row);
 }
 
 /* The layers as filling.h wants them; the caller's to free. NULL when out of memory. */

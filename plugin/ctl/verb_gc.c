@@ -4,10 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
+#include "oci/base/json_text.h"
 #include "plugin/ctl/collect.h"
 #include "plugin/ctl/gate.h"
 #include "plugin/ctl/proto.h"
@@ -23,19 +22,13 @@
 
 static int send_removed(struct ctl_task *t, const char *kind, const char *name, uint64_t freed)
 {
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf row = {0};
+	_cleanup_json_text_ struct json_text row;
 
-	buf_init(&row, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&row, false);
-	if (!g)
-		return -ENOMEM;
-	json_open_map(g, NULL);
-	json_put_str(g, "kind", kind);
-	json_put_str(g, "name", name);
-	json_put_int(g, "freed", (int64_t)freed);
-	json_close_map(g);
-	return ctl_send_row(t, &row);
+	ctl_row_open(&row);
+	json_put_str(row.g, "kind", kind);
+	json_put_str(row.g, "name", name);
+	json_put_int(row.g, "freed", (int64_t)freed);
+	return ctl_row_send(t, &row);
 }
 
 /* --- layers --- */

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
+#include "oci/base/json_text.h"
 #include "plugin/ctl/proto.h"
 #include "plugin/ctl/target.h"
 #include "plugin/ctl/verbs.h"
@@ -38,26 +37,20 @@ static int send_image(struct ctl_task *t, const struct record *rec)
 {
 	char text[DIGEST_TEXT];
 	uint64_t size, resident;
-	_cleanup_buf_ struct buf row = {0};
 	size_t i = 0;
 	int r = 0;
 
-	buf_init(&row, LIMIT_CTL_MESSAGE);
 	sum_layers(t->en, rec, &size, &resident);
 	do {
-		_cleanup_(json_gen_freep) struct json_gen *g = json_gen_new(&row, false);
+		_cleanup_json_text_ struct json_text row;
 
-		if (!g)
-			return -ENOMEM;
-		json_open_map(g, NULL);
-		json_put_str(g, "name", rec->names.n ? rec->names.v[i] : NULL);
-		json_put_str(g, "digest", digest_text(&rec->manifest, text));
-		json_put_int(g, "layers", rec->nlayers);
-		json_put_int(g, "size", (int64_t)size);
-		json_put_int(g, "resident", (int64_t)resident);
-		json_close_map(g);
-		r = ctl_send_row(t, &row);
-		buf_clear(&row);
+		ctl_row_open(&row);
+		json_put_str(row.g, "name", rec->names.n ? rec->names.v[i] : NULL);
+		json_put_str(row.g, "digest", digest_text(&rec->manifest, text));
+		json_put_int(row.g, "layers", rec->nlayers);
+		json_put_int(row.g, "size", (int64_t)size);
+		json_put_int(row.g, "resident", (int64_t)resident);
+		r = ctl_row_send(t, &row);
 	} while (r == 0 && ++i < rec->names.n);
 	return r;
 }

@@ -5,10 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/json.h"
+#include "oci/base/json_text.h"
 #include "plugin/ctl/proc.h"
 #include "plugin/ctl/proto.h"
 #include "plugin/ctl/target.h"
@@ -89,36 +88,6 @@ static void put_daemon(struct json_gen *g, const struct daemon *d, struct slots 
 	json_close_map(g);
 }
 
-/* --- rows of one object under one key --- */
-
-struct row {
-	struct buf text;    /* owned */
-	struct json_gen *g; /* owned; the inner map is open */
-};
-
-static int row_open(struct row *row, const char *kind)
-{
-	buf_init(&row->text, LIMIT_CTL_MESSAGE);
-	row->g = json_gen_new(&row->text, false);
-	if (!row->g)
-		return -ENOMEM;
-	json_open_map(row->g, NULL);
-	json_open_map(row->g, kind);
-	return 0;
-}
-
-static int row_send(struct row *row, struct ctl_task *t)
-{
-	int r;
-
-	json_close_map(row->g);
-	json_close_map(row->g);
-	r = ctl_send_row(t, &row->text);
-	row->g = json_gen_free(row->g);
-	buf_free(&row->text);
-	return r;
-}
-
 /* --- containers --- */
 
 struct containers {
@@ -142,41 +111,30 @@ static int copy_containers(void *ctx)
 	return 0;
 }
 
-static const char *attach_word(uint32_t kind)
+static int send_container(struct ctl_task *t, const struct attachment *a)
 {
-	switch (kind) {
-	case ATTACH_MOUNT:
-		return "mount";
-	case ATTACH_RUNTIME:
-		return "runtime";
-	case ATTACH_GRAFT:
-		return "graft";
-	case ATTACH_OVERMOUNT:
-		return "overmount";
-	default:
-		return NULL;
-	}
+	_cleanup_json_text_ struct json_text row;
+	char text[DIGEST_TEXT];
+
+	ctl_row_open(&row);
+	json_open_map(row.g, "container");
+	json_put_str(row.g, "id", a->id);
+	json_put_str(row.g, "image", digest_text(&a->image, text));
+	json_put_int(row.g, "pid", a->pid);
+	json_put_str(row.g, "attach", attach_kind_name(a->kind));
+	json_close_map(row.g);
+	return ctl_row_send(t, &row);
 }
 
 static int send_containers(struct ctl_task *t)
 {
 	struct containers c = {.en = t->en};
 	_cleanup_free_ struct attachment *owned = NULL;
-	char text[DIGEST_TEXT];
-	struct row row;
 	int r = loop_call(t->en->loop, copy_containers, &c);
 
 	owned = c.v;
-	for (size_t i = 0; r == 0 && i < c.n; i++) {
-		r = row_open(&row, "container");
-		if (r < 0)
-			break;
-		json_put_str(row.g, "id", c.v[i].id);
-		json_put_str(row.g, "image", digest_text(&c.v[i].image, text));
-		json_put_int(row.g, "pid", c.v[i].pid);
-		json_put_str(row.g, "attach", attach_word(c.v[i].kind));
-		r = row_send(&row, t);
-	}
+	for (size_t i = 0; r == 0 && i < c.n; i++)
+		r = send_container(t, &c.v[i]);
 	return r;
 }
 
@@ -253,13 +211,12 @@ static int copy_waiters(void *ctx)
 static int send_waiter(struct ctl_task *t, const struct waiter *w)
 {
 	char text[DIGEST_TEXT], comm[PROC_COMM], container[PROC_CONTAINER];
-	struct row row;
-	int r = row_open(&row, "waiting");
+	_cleanup_json_text_ struct json_text row;
 
-	if (r < 0)
-		return r;
 	proc_comm(w->pid, comm);
 	proc_container(w->pid, container);
+	ctl_row_open(&row);
+	json_open_map(row.g, "waiting");
 	json_put_int(row.g, "pid", w->pid);
 	json_put_str(row.g, "comm", comm[0] ? comm : NULL);
 	json_put_str(row.g, "container", container[0] ? container : NULL);
@@ -270,7 +227,8 @@ static int send_waiter(struct ctl_task *t, const struct waiter *w)
 	json_put_int(row.g, "since_ms", (int64_t)((clock_ns() - w->since_ns) / 1000000));
 	json_put_int(row.g, "deadline_used_ms", w->waited_ms);
 	json_put_str(row.g, "source", w->source[0] ? w->source : NULL);
-	return row_send(&row, t);
+	json_close_map(row.g);
+	return ctl_row_send(t, &row);
 }
 
 static int send_waiters(struct ctl_task *t)

@@ -4,11 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
-#include "oci/base/json.h"
+#include "oci/base/json_text.h"
 #include "plugin/ctl/proto.h"
 #include "plugin/ctl/target.h"
 #include "plugin/ctl/verbs.h"
@@ -221,23 +220,17 @@ static int check_layer(struct verify *v, struct err *e)
 
 static int send_verified(const struct verify *v)
 {
-	_cleanup_(json_gen_freep) struct json_gen *g = NULL;
-	_cleanup_buf_ struct buf row = {0};
+	_cleanup_json_text_ struct json_text row;
 	char text[DIGEST_TEXT];
 
-	buf_init(&row, LIMIT_CTL_MESSAGE);
-	g = json_gen_new(&row, false);
-	if (!g)
-		return -ENOMEM;
-	json_open_map(g, NULL);
-	json_put_str(g, "diff_id", digest_text(&v->l->diff_id, text));
-	json_put_int(g, "checked", (int64_t)v->checked);
-	json_put_int(g, "bad", (int64_t)v->bad);
-	json_put_int(g, "bad_spans", v->nbad);
-	json_put_int(g, "lost", (int64_t)v->lost);
-	json_put_str(g, "whole", v->whole_bad ? "bad" : v->gapless ? "ok" : NULL);
-	json_close_map(g);
-	return ctl_send_row(v->t, &row);
+	ctl_row_open(&row);
+	json_put_str(row.g, "diff_id", digest_text(&v->l->diff_id, text));
+	json_put_int(row.g, "checked", (int64_t)v->checked);
+	json_put_int(row.g, "bad", (int64_t)v->bad);
+	json_put_int(row.g, "bad_spans", v->nbad);
+	json_put_int(row.g, "lost", (int64_t)v->lost);
+	json_put_str(row.g, "whole", v->whole_bad ? "bad" : v->gapless ? "ok" : NULL);
+	return ctl_row_send(v->t, &row);
 }
 
 static int verify_layer(struct verify *v, const struct place *p, struct err *e)

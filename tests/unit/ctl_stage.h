@@ -24,7 +24,7 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
-#include "oci/base/json.h"
+#include "oci/base/json_text.h"
 #include "plugin/ctl/proto.h"
 #include "plugin/ctl/verbs.h"
 #include "plugin/engine.h"
@@ -53,11 +53,11 @@ static inline int verb_list(struct ctl_task *t, struct json_gen *done, struct er
 
 	json_get_int(t->args, "n", &n);
 	for (int64_t i = 0; r == 0 && i < n; i++) {
-		_cleanup_buf_ struct buf row = {0};
+		_cleanup_json_text_ struct json_text row;
 
-		buf_init(&row, 64);
-		buf_printf(&row, "{\"i\":%d}", (int)i);
-		r = ctl_send_row(t, &row);
+		ctl_row_open(&row);
+		json_put_int(row.g, "i", i);
+		r = ctl_row_send(t, &row);
 	}
 	if (r == 0)
 		r = ctl_send_progress(t, "half", 1, 2);
@@ -106,14 +106,12 @@ static inline int verb_wait(struct ctl_task *t, struct json_gen *done, struct er
 
 static inline int verb_huge(struct ctl_task *t, struct json_gen *done, struct err *e)
 {
-	_cleanup_buf_ struct buf row = {0};
+	_cleanup_json_text_ struct json_text row;
 
-	buf_init(&row, 2 * LIMIT_CTL_MESSAGE);
-	buf_put_str(&row, "\"");
-	for (int i = 0; i < (int)LIMIT_CTL_MESSAGE; i++)
-		buf_put_str(&row, "x");
-	buf_put_str(&row, "\"");
-	return ctl_send_row(t, &row);
+	ctl_row_open(&row);
+	for (int i = 0; i < (int)LIMIT_CTL_MESSAGE / 8; i++)
+		json_put_str(row.g, "x", "12345678");
+	return ctl_row_send(t, &row);
 }
 
 const struct ctl_verb ctl_verbs[] = {
