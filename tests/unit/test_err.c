@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -104,12 +105,12 @@ static const char *chain(const struct err *e)
 {
 	static char out[2 * ERR_TEXT_MAX];
 	char link[ERR_TEXT_MAX];
+	size_t len = 0;
 
 	out[0] = '\0';
-	for (size_t i = 0; i < err_nlinks(e); i++) {
-		strcat(out, i ? "|" : "");
-		strcat(out, err_link(e, i, link));
-	}
+	for (size_t i = 0; i < err_nlinks(e); i++)
+		len += (size_t)snprintf(out + len, sizeof(out) - len, "%s%s", i ? "|" : "",
+					err_link(e, i, link));
 	return out;
 }
 
