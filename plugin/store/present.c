@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
@@ -13,6 +12,7 @@
 #include "plugin/engine.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
+#include "plugin/store/due.h"
 #include "plugin/store/kept.h"
 #include "plugin/store/layer.h"
 
@@ -21,11 +21,10 @@
 
 /* A file that is to be written by the writer thread. */
 struct job {
+	struct due due;
 	struct engine *en; /* borrowed */
 	struct digest scope;
 	struct present p; /* owned */
-	uint64_t due_ms;
-	struct job *next;
 };
 
 /*
@@ -34,13 +33,11 @@ struct job {
  * until the thread is not busy.
  */
 static struct {
-	pthread_mutex_t lock; /* guards the rest */
-	pthread_cond_t changed;
-	struct job *jobs; /* owned; at most one for each layer */
-	bool running;     /* the thread exists */
-	bool busy;        /* it is writing a job that is no longer in the list */
+	struct due_list jobs; /* owned; at most one for each layer; its lock guards the rest */
+	bool running;         /* the thread exists */
+	bool busy;            /* it is writing a job that is no longer in the list */
 	bool stopped;
-} writer = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+} writer = {.jobs = DUE_LIST_INIT};
 
 static struct job *job_free(struct job *j)
 {
@@ -115,64 +112,39 @@ static void write_job(struct job *j)
 		log_warn("layer %s: %s", digest_text(&j->p.diff_id, text), e.text);
 }
 
-/* The job that is due first, or NULL. */
-static struct job **first_due(void)
-{
-	struct job **best = NULL;
-
-	for (struct job **j = &writer.jobs; *j; j = &(*j)->next)
-		if (!best || (*j)->due_ms < (*best)->due_ms)
-			best = j;
-	return best;
-}
-
-static void wait_ms(uint64_t ms)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += (time_t)(ms / 1000);
-	until.tv_nsec += (long)(ms % 1000) * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
-	pthread_cond_timedwait(&writer.changed, &writer.lock, &until);
-}
-
 static void *writer_main(void *unused)
 {
-	struct job **at, *j;
+	struct due *d;
 
-	pthread_mutex_lock(&writer.lock);
-	while ((at = first_due())) {
-		uint64_t now = clock_ms();
+	pthread_mutex_lock(&writer.jobs.lock);
+	while ((d = due_take(&writer.jobs))) {
+		struct job *j = (struct job *)d;
 
-		if ((*at)->due_ms > now) {
-			wait_ms((*at)->due_ms - now);
-			continue;
-		}
-		j = *at;
-		*at = j->next;
 		writer.busy = true;
-		pthread_mutex_unlock(&writer.lock);
+		pthread_mutex_unlock(&writer.jobs.lock);
 		write_job(j);
 		job_free(j);
-		pthread_mutex_lock(&writer.lock);
+		pthread_mutex_lock(&writer.jobs.lock);
 		writer.busy = false;
-		pthread_cond_broadcast(&writer.changed);
+		pthread_cond_broadcast(&writer.jobs.changed);
 	}
 	writer.running = false;
-	pthread_mutex_unlock(&writer.lock);
+	pthread_mutex_unlock(&writer.jobs.lock);
 	return NULL;
 }
 
-static struct job **find_job(const struct digest *diff_id, const struct digest *scope)
+/* Takes the layer's job out of the list, if there is one. */
+static struct job *take_job(const struct digest *diff_id, const struct digest *scope)
 {
-	struct job **j = &writer.jobs;
+	for (struct due **at = &writer.jobs.first; *at; at = &(*at)->next) {
+		struct job *j = (struct job *)*at;
 
-	while (*j &&
-	       !(digest_equal(&(*j)->p.diff_id, diff_id) && digest_equal(&(*j)->scope, scope)))
-		j = &(*j)->next;
-	return j;
+		if (digest_equal(&j->p.diff_id, diff_id) && digest_equal(&j->scope, scope)) {
+			*at = j->due.next;
+			return j;
+		}
+	}
+	return NULL;
 }
 
 static void start_writer(void)
@@ -190,7 +162,7 @@ static void start_writer(void)
 
 void present_synced(struct engine *en, struct layer *l)
 {
-	struct job *j = calloc(1, sizeof(*j)), **old;
+	struct job *j = calloc(1, sizeof(*j)), *old;
 
 	if (!j || snapshot(l, false, &j->p) < 0) {
 		free(j);
@@ -198,25 +170,20 @@ void present_synced(struct engine *en, struct layer *l)
 	}
 	j->en = en;
 	j->scope = l->scope;
-	j->due_ms = clock_ms() + PUBLISH_DELAY_MS;
-	pthread_mutex_lock(&writer.lock);
-	old = find_job(&l->diff_id, &l->scope);
-	if (*old) {
+	j->due.at_ms = clock_ms() + PUBLISH_DELAY_MS;
+	pthread_mutex_lock(&writer.jobs.lock);
+	old = take_job(&l->diff_id, &l->scope);
+	if (old)
 		/* The newer state at the older time: a long fill is not put off for ever. */
-		struct job *o = *old;
-
-		j->due_ms = o->due_ms;
-		*old = o->next;
-		job_free(o);
-	}
+		j->due.at_ms = old->due.at_ms;
+	job_free(old);
 	if (writer.stopped) {
 		job_free(j);
 	} else {
-		j->next = writer.jobs;
-		writer.jobs = j;
+		due_put(&writer.jobs, &j->due);
 		start_writer();
 	}
-	pthread_mutex_unlock(&writer.lock);
+	pthread_mutex_unlock(&writer.jobs.lock);
 }
 
 /* --- reading --- */
@@ -263,16 +230,13 @@ int present_open(struct engine *en, const struct digest *diff_id, const struct d
 /* After it nothing older than what the caller writes can be written. */
 static void settle(const struct digest *diff_id, const struct digest *scope)
 {
-	struct job **j, *gone;
+	struct job *gone;
 
-	pthread_mutex_lock(&writer.lock);
-	j = find_job(diff_id, scope);
-	gone = *j;
-	if (gone)
-		*j = gone->next;
+	pthread_mutex_lock(&writer.jobs.lock);
+	gone = take_job(diff_id, scope);
 	while (writer.busy)
-		pthread_cond_wait(&writer.changed, &writer.lock);
-	pthread_mutex_unlock(&writer.lock);
+		pthread_cond_wait(&writer.jobs.changed, &writer.jobs.lock);
+	pthread_mutex_unlock(&writer.jobs.lock);
 	job_free(gone);
 }
 
@@ -331,21 +295,21 @@ static int snapshot_all(void *ctx)
 
 static void stop_writer(void)
 {
-	struct job *jobs;
+	struct due *jobs;
 
-	pthread_mutex_lock(&writer.lock);
+	pthread_mutex_lock(&writer.jobs.lock);
 	writer.stopped = true;
-	jobs = writer.jobs;
-	writer.jobs = NULL;
+	jobs = writer.jobs.first;
+	writer.jobs.first = NULL;
 	while (writer.busy)
-		pthread_cond_wait(&writer.changed, &writer.lock);
-	pthread_cond_broadcast(&writer.changed);
-	pthread_mutex_unlock(&writer.lock);
+		pthread_cond_wait(&writer.jobs.changed, &writer.jobs.lock);
+	pthread_cond_broadcast(&writer.jobs.changed);
+	pthread_mutex_unlock(&writer.jobs.lock);
 	while (jobs) {
-		struct job *next = jobs->next;
+		struct job *j = (struct job *)jobs;
 
-		job_free(jobs);
-		jobs = next;
+		jobs = jobs->next;
+		job_free(j);
 	}
 }
 

@@ -3,12 +3,12 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "oci/base/digest.h"
 #include "plugin/engine.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
+#include "plugin/store/due.h"
 #include "plugin/store/load.h"
 #include "plugin/store/load_impl.h"
 
@@ -18,77 +18,42 @@
 
 /* A layer that is to be unmounted. */
 struct corpse {
+	struct due due;
 	struct engine *en; /* borrowed */
 	struct digest diff_id, scope;
-	uint64_t due_ms;
 	uint64_t delay_ms; /* before the next try */
-	struct corpse *next;
 };
 
 /* One thread for all of them; it ends when there are none. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the rest */
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static struct corpse *corpses; /* owned */
-static bool running;
-
-static struct corpse **first_due(void)
-{
-	struct corpse **best = NULL;
-
-	for (struct corpse **c = &corpses; *c; c = &(*c)->next)
-		if (!best || (*c)->due_ms < (*best)->due_ms)
-			best = c;
-	return best;
-}
-
-static void wait_ms(uint64_t ms)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += (time_t)(ms / 1000);
-	until.tv_nsec += (long)(ms % 1000) * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
-	pthread_cond_timedwait(&changed, &lock, &until);
-}
+static struct due_list corpses = DUE_LIST_INIT; /* owned */
+static bool running;                            /* under the list's lock */
 
 /* Tries; one that is still in use goes back into the list. */
 static void reap(struct corpse *c)
 {
 	int r;
 
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&corpses.lock);
 	r = layer_umount_idle(c->en, &c->diff_id, &c->scope);
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&corpses.lock);
 	if (r == 0) {
 		free(c);
 		return;
 	}
 	c->delay_ms = c->delay_ms * 2 > AGAIN_MAX_MS ? AGAIN_MAX_MS : c->delay_ms * 2;
-	c->due_ms = clock_ms() + c->delay_ms;
-	c->next = corpses;
-	corpses = c;
+	c->due.at_ms = clock_ms() + c->delay_ms;
+	due_put(&corpses, &c->due);
 }
 
 static void *reaper_main(void *unused)
 {
-	struct corpse **at, *c;
+	struct due *d;
 
-	pthread_mutex_lock(&lock);
-	while ((at = first_due())) {
-		uint64_t now = clock_ms();
-
-		if ((*at)->due_ms > now) {
-			wait_ms((*at)->due_ms - now);
-			continue;
-		}
-		c = *at;
-		*at = c->next;
-		reap(c);
-	}
+	pthread_mutex_lock(&corpses.lock);
+	while ((d = due_take(&corpses)))
+		reap((struct corpse *)d);
 	running = false;
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&corpses.lock);
 	return NULL;
 }
 
@@ -119,11 +84,9 @@ void layer_reap(struct engine *en, const struct digest *diff_id, const struct di
 	c->diff_id = *diff_id;
 	c->scope = *scope;
 	c->delay_ms = AGAIN_MIN_MS;
-	pthread_mutex_lock(&lock);
-	c->next = corpses;
-	corpses = c;
+	pthread_mutex_lock(&corpses.lock);
+	due_put(&corpses, &c->due);
 	if (!running)
 		start();
-	pthread_cond_broadcast(&changed);
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&corpses.lock);
 }
