@@ -105,6 +105,40 @@ run_dir() { (cd "$TARN_RUNDIR" && echo run-"$1"-??????); }
 	nothing_left
 }
 
+@test "gc: leaves a bundle that is locked, or whose container a runtime or tarnd knows" {
+	local dir=$TARN_RUNDIR/run-rig-known-aB3xyz attached
+	need flock
+	make_image app
+	mkdir -p "$TARN_RUNDIR" "$RIG/m"
+	tarn mount app "$RIG/m"
+	attached=$TARN_RUNDIR/run-$(tarn status --json | jq -r '.containers[0].id')-aB3xyz
+	mkdir "$attached"
+	mkdir -p "$dir/rootfs" "$TARN_RUNDIR/run-other" "$TARN_RUNDIR/run-.x-aB3xyz"
+	touch -d '5 minutes ago' "$TARN_RUNDIR"/*
+	flock "$dir" "$B/tarn" gc -q
+	[ -d "$dir/rootfs" ]
+	mkdir -p /run/runc/rig-known
+	tarn gc -q
+	rmdir /run/runc/rig-known
+	[ -d "$dir/rootfs" ]
+	tarn gc -q
+	[ ! -e "$dir" ]
+	[ -d "$attached" ]
+	tarn umount "$RIG/m"
+	rig_wait 10 "the unmount" nothing_attached
+	tarn gc -q
+	[ ! -e "$attached" ]
+	# Not ours by their names.
+	[ -d "$TARN_RUNDIR/run-other" ]
+	[ -d "$TARN_RUNDIR/run-.x-aB3xyz" ]
+	# A directory that others can write to is none of ours.
+	mkdir "$dir"
+	touch -d '5 minutes ago' "$dir"
+	chmod 777 "$TARN_RUNDIR"
+	tarn gc -q
+	[ -d "$dir" ]
+}
+
 container_gone() { ! runc state "$1" 2>/dev/null && nothing_attached; }
 
 @test "run: a container of that name is left alone" {
@@ -118,6 +152,10 @@ container_gone() { ! runc state "$1" 2>/dev/null && nothing_attached; }
 	[[ $output == "tarn: there is a container one already: "* ]]
 	[ "${#lines[@]}" = 1 ]
 	[ -d "$TARN_STORE/containers/one" ]
+	# Where its runtime is not known to run, tarnd knows.
+	tarn bundle app "$RIG/two"
+	run "$B/tarn-runtime" --root "$RIG/elsewhere" run -b "$RIG/two" one
+	[ "$output" = "tarn-runtime: container one: its root file system is mounted already" ]
 	runc kill one KILL
 	wait $pid || true
 	nothing_left
