@@ -9,7 +9,14 @@ setup() {
 	attach_setup
 	CRUN=$(runtime crun)
 }
-teardown() { rig_teardown; }
+teardown() {
+	local dir
+	# `tarn run` has the runtime keep its state in the usual place: what a failed test left there.
+	for dir in /run/runc/*-"${RIG##*.}"; do
+		[ ! -d "$dir" ] || runc delete --force "${dir##*/}"
+	done
+	rig_teardown
+}
 
 image() { # config
 	make_image app "" "$1"
@@ -80,20 +87,21 @@ image() { # config
 run_dir() { (cd "$TARN_RUNDIR" && echo run-"$1"-??????); }
 
 @test "gc: takes the bundle of a killed run, when its container is gone" {
+	local id=lost-${RIG##*.}
 	image '{"Entrypoint":["/bin/sh","-c"]}'
-	"$B/tarn" run --name lost app 'echo ready; sleep 1000' \
+	"$B/tarn" run --name "$id" app 'echo ready; sleep 1000' \
 		>"$RIG/lost.out" 2>&1 3>&- &
 	pid=$!
 	rig_wait 20 "the container" grep -qx ready "$RIG/lost.out"
-	dir=$(run_dir lost)
+	dir=$(run_dir "$id")
 	[ -d "$TARN_RUNDIR/$dir" ]
 	touch -d '5 minutes ago' "$TARN_RUNDIR/$dir"
 	tarn gc --json | jq -e '.removed == []'
 	kill -KILL $pid
 	wait $pid || true
 	tarn gc --json | jq -e '.removed == []'
-	runc kill lost KILL
-	rig_wait 20 "the end of its runtime" container_gone lost
+	runc kill "$id" KILL
+	rig_wait 20 "the end of its runtime" container_gone "$id"
 	# One that is young may be about to be used.
 	touch "$TARN_RUNDIR/$dir"
 	tarn gc --json | jq -e '[.removed[].kind] == ["container"]'
@@ -142,21 +150,22 @@ run_dir() { (cd "$TARN_RUNDIR" && echo run-"$1"-??????); }
 container_gone() { ! runc state "$1" 2>/dev/null && nothing_attached; }
 
 @test "run: a container of that name is left alone" {
+	local id=one-${RIG##*.}
 	image '{"Entrypoint":["/bin/sh","-c"]}'
-	"$B/tarn" run --rm --name one app 'echo ready; sleep 1000' >"$RIG/one.out" 2>&1 3>&- &
+	"$B/tarn" run --rm --name "$id" app 'echo ready; sleep 1000' >"$RIG/one.out" 2>&1 3>&- &
 	pid=$!
 	rig_wait 20 "the container" grep -qx ready "$RIG/one.out"
-	run tarn run --rm --name one app true
+	run tarn run --rm --name "$id" app true
 	echo "$output"
 	[ "$status" = 1 ]
-	[[ $output == "tarn: there is a container one already: "* ]]
+	[[ $output == "tarn: there is a container $id already: "* ]]
 	[ "${#lines[@]}" = 1 ]
-	[ -d "$TARN_STORE/containers/one" ]
+	[ -d "$TARN_STORE/containers/$id" ]
 	# Where its runtime is not known to run, tarnd knows.
 	tarn bundle app "$RIG/two"
-	run "$B/tarn-runtime" --root "$RIG/elsewhere" run -b "$RIG/two" one
-	[ "$output" = "tarn-runtime: container one: its root file system is mounted already" ]
-	runc kill one KILL
+	run "$B/tarn-runtime" --root "$RIG/elsewhere" run -b "$RIG/two" "$id"
+	[ "$output" = "tarn-runtime: container $id: its root file system is mounted already" ]
+	runc kill "$id" KILL
 	wait $pid || true
 	nothing_left
 }
