@@ -4,12 +4,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/landlock.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +24,11 @@
 #include "syscalls.h" /* made from the "#syscalls" notes beside the functions that need them */
 
 #define NOBODY 65534
+
+/* Newer than the headers of the distributions we build on: linux/landlock.h. */
+#define FS_REFER     (1ull << 13)
+#define FS_TRUNCATE  (1ull << 14)
+#define FS_IOCTL_DEV (1ull << 15)
 
 /*
  * Leaves exactly @keep in the permitted and effective sets. The bounding set is emptied: no
@@ -45,31 +54,56 @@ static int keep_caps(const cap_value_t *keep, int nkeep, struct err *e)
 	return r < 0 ? err_errno(e, r, "dropping capabilities") : 0;
 }
 
+/*
+ * SYS_ADMIN: fanotify, mounts. DAC_READ_SEARCH: opening EROFS files by handle, layouts of any
+ * owner. LEASE: the eviction proof. KILL, SETUID, SETGID, SYS_CHROOT, SETPCAP: making and ending
+ * engine and fetchers. CHOWN, DAC_OVERRIDE, FOWNER, SETFCAP, FSETID: a container's upper directory
+ * that looks like the image's root, and removing what a container wrote. SYS_PTRACE is not needed
+ * and not kept.
+ */
+static const cap_value_t keeper_caps[] = {
+	CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LEASE,   CAP_KILL,  CAP_SETUID,
+	CAP_SETGID,    CAP_SYS_CHROOT,      CAP_SETPCAP, CAP_CHOWN, CAP_DAC_OVERRIDE,
+	CAP_FOWNER,    CAP_FSETID,          CAP_SETFCAP,
+};
+
+static bool is_permitted(cap_t caps, cap_value_t cap)
+{
+	cap_flag_value_t on = CAP_CLEAR;
+
+	return caps && cap_get_flag(caps, cap, CAP_PERMITTED, &on) == 0 && on == CAP_SET;
+}
+
+void isolate_keeper_lacks(char *out, size_t size)
+{
+	cap_t now = cap_get_proc();
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(keeper_caps) && n < size; i++) {
+		char *name;
+
+		if (is_permitted(now, keeper_caps[i]))
+			continue;
+		name = cap_to_name(keeper_caps[i]);
+		n += (size_t)snprintf(out + n, size - n, "%s%s", n ? " " : "", name ? name : "?");
+		cap_free(name);
+	}
+	cap_free(now);
+}
+
 int isolate_keeper(struct err *e)
 {
-	/*
-	 * SYS_ADMIN: fanotify, mounts. DAC_READ_SEARCH: opening EROFS files by handle, layouts of
-	 * any owner. LEASE: the eviction proof. KILL, SETUID, SETGID, SYS_CHROOT, SETPCAP: making
-	 * and ending engine and fetchers. CHOWN, DAC_OVERRIDE, FOWNER, SETFCAP, FSETID: a
-	 * container's upper directory that looks like the image's root, and removing what a
-	 * container wrote. SYS_PTRACE is not needed and not kept.
-	 */
-	static const cap_value_t keep[] = {
-		CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LEASE,   CAP_KILL,  CAP_SETUID,
-		CAP_SETGID,    CAP_SYS_CHROOT,      CAP_SETPCAP, CAP_CHOWN, CAP_DAC_OVERRIDE,
-		CAP_FOWNER,    CAP_FSETID,          CAP_SETFCAP,
-	};
-	cap_t now = cap_get_proc();
-	cap_value_t have[ARRAY_LEN(keep)];
-	cap_flag_value_t on;
-	int n = 0;
+	char lacks[256];
 
-	/* In a container or a sandbox root may lack some: what is missing is noticed when used. */
-	for (size_t i = 0; now && i < ARRAY_LEN(keep); i++)
-		if (cap_get_flag(now, keep[i], CAP_PERMITTED, &on) == 0 && on == CAP_SET)
-			have[n++] = keep[i];
-	cap_free(now);
-	return keep_caps(have, n, e);
+	/* Noticed later it would be a container that fails, or one that is half supervised. */
+	isolate_keeper_lacks(lacks, sizeof(lacks));
+	if (lacks[0])
+		return err_set(e, -EPERM,
+			       "capabilities are missing: %s; run tarnd as root, outside of "
+			       "containers that drop them",
+			       lacks);
+	return keep_caps(keeper_caps, ARRAY_LEN(keeper_caps), e);
 }
 
 static int drop_ids(uid_t uid, gid_t gid, struct err *e)
@@ -110,8 +144,12 @@ int isolate_engine(uid_t uid, gid_t gid, struct err *e)
 static int allow_only(const char *const *list, size_t n, struct err *e)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int r = ctx ? 0 : -ENOMEM;
+	int r = 0;
 
+	if (!ctx)
+		return err_set(e, -EOPNOTSUPP,
+			       "this kernel has no system call filters that end a process "
+			       "(CONFIG_SECCOMP_FILTER)");
 	for (size_t i = 0; i < n && r == 0; i++) {
 		int nr = seccomp_syscall_resolve_name(list[i]);
 
@@ -127,14 +165,74 @@ static int allow_only(const char *const *list, size_t n, struct err *e)
 
 static const char *const fetcher_calls[] = {SYSCALLS_FETCHER};
 
+int isolate_landlock(void)
+{
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+
+	return abi < 0 ? -errno : (int)abi;
+}
+
+/* What landlock can refuse since its first version, and what came with later ones. */
+static uint64_t all_access(int abi)
+{
+	uint64_t all = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1;
+
+	if (abi >= 2)
+		all |= FS_REFER;
+	if (abi >= 3)
+		all |= FS_TRUNCATE;
+	if (abi >= 5)
+		all |= FS_IOCTL_DEV;
+	return all;
+}
+
+/* Beneath @dir files may be read; nothing else can be done to a file anywhere. */
+static int only_read_beneath(int dir, int abi)
+{
+	const struct landlock_ruleset_attr all = {.handled_access_fs = all_access(abi)};
+	const struct landlock_path_beneath_attr beneath = {
+		.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE,
+		.parent_fd = dir,
+	};
+	_cleanup_fd_ int rules = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
+
+	if (rules < 0 ||
+	    syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0 ||
+	    syscall(SYS_landlock_restrict_self, rules, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+/*
+ * The directory is the whole world already, by chroot(2); this holds also for what a descriptor
+ * that should not be there could reach. A kernel without landlock does without.
+ */
+static int landlock_fetcher(int dir, struct err *e)
+{
+	int abi = isolate_landlock();
+	int r = abi < 0 ? abi : only_read_beneath(dir, abi);
+
+	if (r == -ENOSYS || r == -EOPNOTSUPP)
+		return 0;
+	return r < 0 ? err_errno(e, r, "landlock") : 0;
+}
+
 int isolate_fetcher(int root_fd, uid_t uid, gid_t gid, struct err *e)
 {
+	_cleanup_fd_ int root = root_fd;
+	_cleanup_fd_ int etc = -1;
 	int r;
 
-	if (fchdir(root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
+	if (fchdir(root) < 0 || chroot(".") < 0 || chdir("/") < 0)
 		return err_errno(e, -errno, "changing the root directory");
-	close(root_fd);
+	etc = open("/etc", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (etc < 0)
+		return err_errno(e, -errno, "the resolver's files");
 	r = no_rights(uid, gid, e);
+	if (r == 0)
+		r = landlock_fetcher(etc, e);
+	cleanup_closep(&root);
+	cleanup_closep(&etc);
 	return r == 0 ? allow_only(fetcher_calls, ARRAY_LEN(fetcher_calls), e) : r;
 }
 

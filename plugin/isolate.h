@@ -13,17 +13,25 @@ struct err;
  * be undone.
  */
 
-/* keeper: exactly the capabilities listed in isolate.c; the rest leaves all sets for good. */
+/*
+ * keeper: exactly the capabilities listed in isolate.c; the rest leaves all sets for good. -EPERM:
+ * some of them are not there to begin with.
+ */
 int isolate_keeper(struct err *e);
+/* Names what this process lacks of a keeper's capabilities, "" when it has them all. */
+void isolate_keeper_lacks(char *out, size_t size);
 
 /* anchor and engine: own uid and gid, no groups, no capabilities, no new privileges. */
 int isolate_engine(uid_t uid, gid_t gid, struct err *e);
 
 /*
- * fetcher: root directory @root_fd (a directory that holds only what a resolver reads), own uid,
- * no capabilities, no new privileges, and the system calls of the allow-list and no others.
+ * fetcher: root directory @root_fd (owned; a directory that holds only what a resolver reads, in
+ * its etc/), own uid, no capabilities, no new privileges, the system calls of the allow-list and no
+ * others, and, where the kernel has landlock, of the files beneath etc/ only their content.
  */
 int isolate_fetcher(int root_fd, uid_t uid, gid_t gid, struct err *e);
+/* The version of landlock here, from 1 on. -ENOSYS, -EOPNOTSUPP: this kernel does without. */
+int isolate_landlock(void);
 
 /*
  * For the programs of root (tarn, tarn-runtime): runs @fn in a child that has no rights and no

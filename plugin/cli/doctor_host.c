@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/capability.h>
 #include <sys/utsname.h>
 
 #include "oci/base/buf.h"
@@ -11,6 +10,7 @@
 #include "plugin/cli/doctor.h"
 #include "plugin/cli/tool.h"
 #include "plugin/ctl/proto.h"
+#include "plugin/isolate.h"
 
 static void check_kernel(struct report *rp)
 {
@@ -21,29 +21,11 @@ static void check_kernel(struct report *rp)
 			   u.machine);
 }
 
-/* What the keeper works with (isolate.h). */
 static void check_capabilities(struct report *rp)
 {
-	static const cap_value_t needed[] = {CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LEASE,
-					     CAP_KILL,      CAP_SETUID,          CAP_SETGID,
-					     CAP_SYS_CHROOT};
-	cap_t caps = cap_get_proc();
-	char bad[200] = "";
+	char bad[256];
 
-	for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
-		cap_flag_value_t has = CAP_CLEAR;
-		size_t n = strlen(bad);
-		char *name;
-
-		if (caps && cap_get_flag(caps, needed[i], CAP_EFFECTIVE, &has) == 0 &&
-		    has == CAP_SET)
-			continue;
-		name = cap_to_name(needed[i]);
-		snprintf(bad + n, sizeof(bad) - n, "%s%s", n ? " " : "", name ? name : "?");
-		cap_free(name);
-	}
-	if (caps)
-		cap_free(caps);
+	isolate_keeper_lacks(bad, sizeof(bad));
 	if (bad[0])
 		report_add(rp, "capabilities", HEALTH_MISSING,
 			   "run as root, outside of containers that drop them", "missing: %s", bad);
@@ -51,10 +33,23 @@ static void check_capabilities(struct report *rp)
 		report_add(rp, "capabilities", HEALTH_OK, NULL, "all that tarnd needs");
 }
 
+/* One fence more around fetchers, which are locked in without it, too. */
+static void check_landlock(struct report *rp)
+{
+	int abi = isolate_landlock();
+
+	if (abi < 0)
+		report_add(rp, "landlock", HEALTH_OK, NULL,
+			   "not in this kernel: fetchers go without it");
+	else
+		report_add(rp, "landlock", HEALTH_OK, NULL, "version %d, for fetchers", abi);
+}
+
 void doctor_host(struct report *rp)
 {
 	check_kernel(rp);
 	check_capabilities(rp);
+	check_landlock(rp);
 }
 
 /* The first line of "NAME --version", without the name. 1 found, 0 not. */

@@ -2,11 +2,14 @@
 /* Children without rights (plugin/isolate.c): what comes back from them, and what ends them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/capability.h>
@@ -300,24 +303,108 @@ static int be_keeper(void)
 	return has_cap(CAP_SYS_ADMIN, CAP_EFFECTIVE) == had && getuid() == 0 ? 0 : 4;
 }
 
-static int be_fetcher(void)
+/* A directory to be locked in: etc/hosts, and beside etc what everybody may read and write. */
+static char world[32];
+
+static int make_file(int dir, const char *name)
+{
+	_cleanup_fd_ int fd = openat(dir, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+
+	return fd >= 0 && fchmod(fd, 0666) == 0 && write(fd, "text", 4) == 4 ? 0 : -1;
+}
+
+static void make_world(void)
+{
+	_cleanup_fd_ int dir = -1;
+
+	snprintf(world, sizeof(world), "/tmp/isolate.XXXXXX");
+	assert_non_null(mkdtemp(world));
+	dir = open(world, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(chmod(world, 0777) | mkdirat(dir, "etc", 0755), 0);
+	assert_int_equal(fchmodat(dir, "etc", 0777, 0), 0);
+	assert_int_equal(make_file(dir, "etc/hosts") | make_file(dir, "beside"), 0);
+}
+
+static void remove_world(void)
+{
+	_cleanup_fd_ int dir = open(world, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	unlinkat(dir, "etc/hosts", 0);
+	unlinkat(dir, "beside", 0);
+	unlinkat(dir, "etc", AT_REMOVEDIR);
+	assert_int_equal(rmdir(world), 0);
+}
+
+static int lock_in(void)
 {
 	struct err e = ERR_INIT;
-	char dir[] = "/tmp/isolate.XXXXXX";
-	_cleanup_fd_ int fd = -1;
-	int root = mkdtemp(dir) ? open(dir, O_RDONLY | O_DIRECTORY) : -1;
+	int root = open(world, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (root < 0 || rmdir(dir) < 0)
-		return 2;
-	if (isolate_fetcher(root, 1999000002, 1999000002, &e) < 0)
+	return root < 0 ? root : isolate_fetcher(root, 1999000002, 1999000002, &e);
+}
+
+static int be_fetcher(void)
+{
+	_cleanup_fd_ int fd = -1;
+	_cleanup_fd_ int hosts = -1;
+	char text[8];
+
+	if (lock_in() < 0)
 		return 3;
-	/* The call is permitted, and the directory is empty. */
+	/* The call is permitted, and there is no such file in here. */
 	fd = open("/etc/passwd", O_RDONLY);
 	if (fd >= 0)
 		return 4;
+	hosts = open("/etc/hosts", O_RDONLY);
+	if (hosts < 0 || read(hosts, text, sizeof(text)) != 4)
+		return 6;
 	*seen = 1;
 	mkdir("/x", 0700);
 	return 5;
+}
+
+static bool opens(const char *path, int flags)
+{
+	_cleanup_fd_ int fd = open(path, flags, 0600);
+
+	return fd >= 0;
+}
+
+/* What chroot and the modes of the files would permit, and landlock does not. */
+static int reach_beside(void)
+{
+	static const struct {
+		const char *path;
+		int flags;
+	} tries[] = {
+		{"/beside", O_RDONLY},    {"/beside", O_WRONLY},
+		{"/etc/hosts", O_WRONLY}, {"/etc/new", O_WRONLY | O_CREAT},
+		{"/etc", O_RDONLY},       {"/etc/../beside", O_RDONLY},
+	};
+
+	if (lock_in() < 0)
+		return 3;
+	for (size_t i = 0; i < ARRAY_LEN(tries); i++)
+		if (opens(tries[i].path, tries[i].flags) || errno != EACCES)
+			return 10 + (int)i;
+	return 0;
+}
+
+/* A kernel that has no landlock, whatever this one has. */
+static int do_without(void)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+
+	if (!ctx ||
+	    seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EOPNOTSUPP),
+			     seccomp_syscall_resolve_name("landlock_create_ruleset"), 0) < 0 ||
+	    seccomp_load(ctx) < 0)
+		return 2;
+	if (isolate_landlock() != -EOPNOTSUPP)
+		return 4;
+	if (lock_in() < 0)
+		return 3;
+	return opens("/etc/hosts", O_RDONLY) && opens("/beside", O_RDONLY) ? 0 : 5;
 }
 
 static void rights_are_gone(void **state)
@@ -326,9 +413,55 @@ static void rights_are_gone(void **state)
 		skip();
 	assert_int_equal(in_child(be_engine), 0);
 	assert_int_equal(in_child(be_keeper), 0);
+	make_world();
 	*seen = 0;
 	assert_int_equal(in_child(be_fetcher), -SIGSYS);
 	assert_int_equal(*seen, 1);
+	remove_world();
+}
+
+static void landlock_goes_beyond_chroot(void **state)
+{
+	if (geteuid() != 0 || isolate_landlock() < 0)
+		skip();
+	make_world();
+	assert_int_equal(in_child(reach_beside), 0);
+	remove_world();
+}
+
+static void without_landlock_a_fetcher_works(void **state)
+{
+	if (geteuid() != 0)
+		skip();
+	make_world();
+	assert_int_equal(in_child(do_without), 0);
+	remove_world();
+}
+
+static int lack_lease(void)
+{
+	static const cap_value_t lease = CAP_LEASE;
+	_cleanup_(cap_freep) cap_t caps = cap_get_proc();
+	struct err e = ERR_INIT;
+	char lacks[256];
+
+	isolate_keeper_lacks(lacks, sizeof(lacks));
+	if (lacks[0])
+		return 2;
+	if (cap_set_flag(caps, CAP_EFFECTIVE, 1, &lease, CAP_CLEAR) < 0 ||
+	    cap_set_flag(caps, CAP_PERMITTED, 1, &lease, CAP_CLEAR) < 0 || cap_set_proc(caps) < 0)
+		return 3;
+	isolate_keeper_lacks(lacks, sizeof(lacks));
+	if (strcmp(lacks, "cap_lease") != 0)
+		return 4;
+	return isolate_keeper(&e) == -EPERM && strstr(e.text, "missing: cap_lease;") ? 0 : 5;
+}
+
+static void a_keeper_wants_all_its_capabilities(void **state)
+{
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(in_child(lack_lease), 0);
 }
 
 int main(void)
@@ -342,6 +475,9 @@ int main(void)
 		cmocka_unit_test(no_descriptor_is_inherited),
 		cmocka_unit_test(half_a_result_is_none),
 		cmocka_unit_test(rights_are_gone),
+		cmocka_unit_test(landlock_goes_beyond_chroot),
+		cmocka_unit_test(without_landlock_a_fetcher_works),
+		cmocka_unit_test(a_keeper_wants_all_its_capabilities),
 	};
 
 	if (memory < 0 || ftruncate(memory, 4096) < 0)
