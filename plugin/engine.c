@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "oci/base/cleanup.h"
@@ -18,12 +19,14 @@
 #include "plugin/log.h"
 #include "plugin/loop.h"
 #include "plugin/spawn.h"
+#include "plugin/start.h"
 #include "plugin/store/layer.h"
 #include "plugin/store/load.h"
 #include "plugin/store/present.h"
 
 #define TASK_STACK   (512u << 10)
 #define STOP_POLL_MS 20
+#define ALONE_MS     250 /* how often an engine without a keeper looks whether it may end */
 
 /* --- finding layers --- */
 
@@ -233,10 +236,52 @@ static void on_tell(void *ctx, const struct keep_reply *msg, int *fds)
 	}
 	if (r < 0) {
 		/* Half an engine is worse than none: the next one tries again. */
-		log_error("message %u of the keeper: %s", msg->op, err_words(r));
+		start_failed(en->slots, "engine: a message of the keeper", r, NULL);
 		_exit(EXIT_FAILURE);
 	}
 }
+
+/* --- without guardian and keeper --- */
+
+/* Is there a superblock of that device? Nobody would tell us of its end. */
+static bool is_mounted(const struct layer *l)
+{
+#ifdef SYS_ustat
+	char room[256] __attribute__((aligned(8))); /* struct ustat, which the C library dropped */
+
+	return syscall(SYS_ustat, (unsigned)l->fs_dev, room) == 0 || errno != EINVAL;
+#else
+	return true;
+#endif
+}
+
+static void end_when_unused(void *ctx)
+{
+	struct engine *en = ctx;
+
+	for (struct layer *l = en->layers; l; l = l->next) {
+		if (is_mounted(l)) {
+			loop_after(en->loop, ALONE_MS, end_when_unused, en, NULL);
+			return;
+		}
+	}
+	log_warn("nothing is mounted any more, and keeper and guardian are gone: the end");
+	_exit(EXIT_SUCCESS); /* and the anchor with it: the next tarnd finds the store free */
+}
+
+/* What is mounted can be served without them for as long as this process lives. */
+static void alone(struct engine *en)
+{
+	en->io_keep = loop_remove_io(en->io_keep);
+	atomic_store(&en->slots->guardian_pid, 0);
+	atomic_store(&en->slots->keeper_pid, 0);
+	log_error("keeper and guardian are gone: mounted layers are served on, nothing else; stop "
+		  "the containers, see that process %d ends, and start tarnd again",
+		  atomic_load(&en->slots->anchor_pid));
+	end_when_unused(en);
+}
+
+/* --- the keeper's socket --- */
 
 static void on_keeper(void *ctx, uint32_t events)
 {
@@ -244,15 +289,9 @@ static void on_keeper(void *ctx, uint32_t events)
 	int r = keep_pump(en->keep);
 
 	if (r == -EPIPE && en->ready) {
-		/* What is mounted can be served without them for as long as this process lives. */
-		log_error(
-			"keeper and guardian are gone: mounted layers are served on, nothing else");
-		/* The next tarnd leaves a socket alone on which somebody answers. */
-		if (en->server)
-			ctl_server_stop(en->server);
-		en->io_keep = loop_remove_io(en->io_keep);
+		alone(en);
 	} else if (r < 0) {
-		log_error("the keeper's socket: %s", err_words(r));
+		start_failed(en->slots, "engine: the keeper's socket", r, NULL);
 		_exit(EXIT_FAILURE);
 	}
 }
@@ -279,7 +318,7 @@ int engine_main(int keep_sock, struct slots *slots, const int group[2])
 {
 	static struct engine engine;
 	struct engine *en = &engine;
-	const int keep[] = {ENGINE_FD_KEEP, ENGINE_FD_CONTENT, ENGINE_FD_EXEC};
+	const int keep[] = {ENGINE_FD_KEEP, ENGINE_FD_CONTENT, ENGINE_FD_EXEC, ENGINE_FD_SOLO};
 	int r;
 
 	en->slots = slots;
@@ -293,6 +332,6 @@ int engine_main(int keep_sock, struct slots *slots, const int group[2])
 	r = engine_start(en, keep_sock);
 	if (r == 0)
 		r = loop_run(en->loop);
-	log_error("engine: %s", err_words(r));
+	start_failed(slots, "engine", r, NULL);
 	return EXIT_FAILURE;
 }

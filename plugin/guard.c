@@ -18,8 +18,11 @@
 #include "plugin/loop.h"
 #include "plugin/notify.h"
 #include "plugin/spawn.h"
+#include "plugin/start.h"
 
 #define READY_LINE "tarnd: ready\n"
+#define END_MS     5000 /* what killed processes get until they are not waited for */
+#define QUICK_MS   500  /* a keeper that lives shorter has crashed at its start */
 
 static volatile sig_atomic_t got_stop, got_reread;
 static bool announced;
@@ -71,11 +74,10 @@ static void start_keeper(const struct birth *b, const sigset_t *mask)
 	pid = spawn_sharing_files(&w->keeper_pidfd);
 	if (pid == 0)
 		keeper_process(b, mask);
-	if (pid < 0) {
-		log_error("starting a keeper: %s", err_words(pid));
-		return;
-	}
-	atomic_store(&w->keeper_pid, pid);
+	if (pid < 0)
+		start_failed(b->slots, "starting a keeper", pid, NULL);
+	else
+		atomic_store(&w->keeper_pid, pid);
 }
 
 static void reap(void)
@@ -116,6 +118,7 @@ static bool wait_keeper(const struct birth *b, const sigset_t *mask)
 /* Mounted layers outlive us: a copy of this process keeps what they need. */
 static int leave_one_behind(const struct birth *b)
 {
+	const bool awaited = b->ward->fd_successor >= 0;
 	pid_t pid = fork();
 
 	if (pid == 0)
@@ -126,16 +129,70 @@ static int leave_one_behind(const struct birth *b)
 			  err_words(-errno));
 		linger(b);
 	}
-	log_warn("containers still use layers of this store: process %d holds them; their readers "
-		 "wait for content until tarnd is started again",
-		 pid);
+	if (!awaited)
+		log_warn("containers still use layers of this store: process %d holds them; their "
+			 "readers wait for content until tarnd is started again",
+			 pid);
 	return EXIT_SUCCESS;
+}
+
+static void end_process(int pidfd)
+{
+	if (pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+}
+
+/* A keeper that dies leaves its children behind. What sits in the kernel is not waited for. */
+static void end_others(const struct birth *b)
+{
+	struct ward *w = b->ward;
+
+	end_process(w->anchor_pidfd);
+	for (int i = 0; i < WARD_FETCHERS; i++)
+		if (w->fetcher[i].pid)
+			end_process(w->fetcher[i].pidfd);
+	for (int i = 0; i < END_MS / 10; i++) {
+		struct pollfd anchor = {.fd = w->anchor_pidfd, .events = POLLIN};
+
+		reap();
+		if ((anchor.fd < 0 || poll(&anchor, 1, 0) > 0) && !spawn_engine_lives(b->slots))
+			break;
+		usleep(10000);
+	}
+	atomic_store(&w->anchor_pid, 0);
+}
+
+int guard_abandon(const struct birth *b, int status)
+{
+	if (b->ward && linger_needed(b->ward))
+		leave_one_behind(b);
+	return status;
+}
+
+/* Law 12: nobody waits for a tarnd that has never been ready, so it says why and ends. */
+static int give_up(const struct birth *b)
+{
+	end_others(b);
+	return guard_abandon(b, start_status(b->slots, "the keeper ended before it was ready"));
+}
+
+/* A crash at every start must not eat the machine. */
+static void back_off(uint64_t born_ms, unsigned *quick)
+{
+	if (clock_ms() - born_ms >= QUICK_MS) {
+		*quick = 0;
+		return;
+	}
+	if (*quick < 5)
+		(*quick)++;
+	usleep(100000u << *quick);
 }
 
 int guard_run(const struct birth *b, bool first)
 {
 	struct ward *w = b->ward;
-	uint64_t born = 0;
+	uint64_t born = clock_ms();
+	unsigned quick = 0;
 	sigset_t mask;
 
 	log_init("tarnd[guardian]", LOG_INFO);
@@ -151,6 +208,7 @@ int guard_run(const struct birth *b, bool first)
 		w->keeper_pidfd = (int)syscall(SYS_pidfd_open, atomic_load(&w->keeper_pid), 0);
 		announced = true;
 	}
+	atomic_store(&w->orphan, !first);
 	atomic_store(&w->guardian_pid, getpid());
 	atomic_store(&b->slots->guardian_pid, getpid());
 	if (first)
@@ -162,9 +220,10 @@ int guard_run(const struct birth *b, bool first)
 			return EXIT_SUCCESS;
 		if (atomic_load(&w->keeper_result) == KEEPER_STAY)
 			return leave_one_behind(b);
+		if (!atomic_load(&b->slots->ready))
+			return give_up(b);
 		log_error("the keeper ended; the next one is started");
-		if (clock_ms() - born < 1000)
-			usleep(200000); /* a crash at every start must not eat the machine */
+		back_off(born, &quick);
 		born = clock_ms();
 		start_keeper(b, &mask);
 	}

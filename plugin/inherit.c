@@ -15,6 +15,7 @@
 #include "plugin/fault/fault.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
+#include "plugin/start.h"
 #include "plugin/store/layer.h"
 #include "plugin/store/load.h"
 
@@ -128,7 +129,7 @@ static void adopt(void *ctx)
 	}
 	r = loop_call(in->en->loop, all_adopted, in);
 	if (r < 0) {
-		log_error("coming up: %s", err_words(r));
+		start_failed(in->en->slots, "engine: coming up", r, NULL);
 		_exit(EXIT_FAILURE);
 	}
 	free(in->layers);
@@ -176,7 +177,7 @@ static void say_hello(void *ctx)
 	struct err e = ERR_INIT;
 
 	if (keep_call(en->keep, &hello, &rep, NULL, 0, &e) < 0) {
-		log_error("%s", e.text);
+		start_failed(en->slots, "engine: coming up", e.code, &e);
 		_exit(EXIT_FAILURE);
 	}
 }

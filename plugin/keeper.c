@@ -21,9 +21,11 @@
 #include "plugin/fault/slots.h"
 #include "plugin/guard.h"
 #include "plugin/isolate.h"
+#include "plugin/linger.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
 #include "plugin/spawn.h"
+#include "plugin/start.h"
 #include "plugin/uapi.h"
 
 #define TICK_MS    250   /* how often deadlines are looked at */
@@ -36,14 +38,22 @@ struct keeper {
 	struct loop *loop; /* owned */
 	struct broker *broker;
 	struct loop_io *io_anchor, *io_guardian;
-	uint64_t stop_since_ms; /* 0 while not stopping */
-	bool finishing;         /* the engine has ended for good */
+	struct loop_io *io_linger, *io_successor; /* one of them, in an orphan */
+	uint64_t stop_since_ms;                   /* 0 while not stopping */
+	bool finishing;                           /* the engine has ended for good */
 	int group[2];
 };
 
 /* --- the anchor, and with it the engine --- */
 
 static void start_anchor(void *ctx);
+
+/* Nobody waits for us yet, and the guardian has been told why: see start.h. */
+static void end_unless_ready(const struct keeper *k)
+{
+	if (!atomic_load(&k->birth.slots->ready))
+		_exit(EXIT_FAILURE);
+}
 
 /* On the main loop again: everything that could be taken down is. */
 static int finished(void *ctx, int result)
@@ -69,32 +79,10 @@ static void anchor_exited(void *ctx, uint32_t events)
 		broker_finish(k->broker, k->loop, finished, k);
 		return;
 	}
-	log_error("the engine's anchor ended; a new one is started");
+	start_failed(k->birth.slots, "engine", -ECHILD,
+		     &(struct err){.text = "its anchor ended; a new one is started"});
+	end_unless_ready(k);
 	loop_after(k->loop, RESPAWN_MS, start_anchor, k, NULL);
-}
-
-/*
- * The engine of an anchor that died is killed by the kernel, but may take its time over a disk that
- * does not answer. Two engines at once would read into one journal (law 3).
- */
-static bool engine_lives(const struct slots *slots)
-{
-	char path[32], own[16] = "", name[sizeof(own) + 1] = "";
-	pid_t pid = atomic_load(&slots->engine_pid);
-	_cleanup_fd_ int fd = -1;
-	ssize_t n;
-
-	if (pid <= 0)
-		return false;
-	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, name, sizeof(name) - 1);
-	if (n <= 0)
-		return false;
-	name[strcspn(name, "\n")] = '\0';
-	/* The number may be somebody else's by now. */
-	prctl(PR_GET_NAME, own);
-	return !strcmp(name, own);
 }
 
 static void watch_anchor(struct keeper *k)
@@ -123,7 +111,7 @@ static void start_anchor(void *ctx)
 	pid_t pid;
 	int pidfd;
 
-	if (engine_lives(k->birth.slots)) {
+	if (spawn_engine_lives(k->birth.slots)) {
 		loop_after(k->loop, RESPAWN_MS, start_anchor, k, NULL);
 		return;
 	}
@@ -133,7 +121,8 @@ static void start_anchor(void *ctx)
 	k->birth.slots->table++;
 	pid = spawn_anchor(&k->birth, &pidfd, &e);
 	if (pid < 0) {
-		log_error("%s", e.text);
+		start_failed(k->birth.slots, "keeper", pid, &e);
+		end_unless_ready(k);
 		loop_after(k->loop, 10 * RESPAWN_MS, start_anchor, k, NULL);
 		return;
 	}
@@ -142,6 +131,52 @@ static void start_anchor(void *ctx)
 	atomic_store(&w->anchor_pid, pid);
 	atomic_store(&k->birth.slots->anchor_pid, pid);
 	watch_anchor(k);
+}
+
+/* --- a tarnd that is started while whoever started this one has lost it --- */
+
+static void await_successor(struct keeper *k);
+
+static void successor_spoke(void *ctx, uint32_t events)
+{
+	struct keeper *k = ctx;
+
+	k->io_successor = loop_remove_io(k->io_successor);
+	if (!linger_agreed(k->ward)) {
+		await_successor(k);
+		return;
+	}
+	log_warn("another tarnd was started: this one stops and hands over to it");
+	atomic_store(&k->ward->stopping, 1);
+}
+
+static void successor_called(void *ctx, uint32_t events)
+{
+	struct keeper *k = ctx;
+
+	if (linger_greet(k->ward) < 0)
+		return;
+	k->io_linger = loop_remove_io(k->io_linger);
+	if (loop_add_io(k->loop, k->ward->fd_successor, EPOLLIN, false, successor_spoke, k,
+			&k->io_successor) < 0)
+		ward_close(&k->ward->fd_successor);
+}
+
+/*
+ * A guardian that a keeper made is not the process that a service manager, or a person, has in
+ * hand: they see that tarnd has died, and start another.
+ */
+static void await_successor(struct keeper *k)
+{
+	int r;
+
+	if (!atomic_load(&k->ward->orphan) || k->io_linger || k->ward->fd_linger < 0)
+		return;
+	ward_close(&k->ward->fd_successor); /* one that an earlier keeper has not heard */
+	r = loop_add_io(k->loop, k->ward->fd_linger, EPOLLIN, false, successor_called, k,
+			&k->io_linger);
+	if (r < 0)
+		log_error("watching for another tarnd: %s", err_words(r));
 }
 
 /* --- the guardian --- */
@@ -167,6 +202,8 @@ static int clone_guardian(void *ctx)
 		loop_after(k->loop, 10 * RESPAWN_MS, start_guardian, k, NULL);
 		return pid;
 	}
+	atomic_store(&w->orphan, 1);
+	await_successor(k);
 	return loop_add_io(k->loop, w->guardian_pidfd, EPOLLIN, false, guardian_exited, k,
 			   &k->io_guardian);
 }
@@ -278,12 +315,16 @@ static int keeper_start(struct keeper *k, struct err *e)
 	struct ward *w = k->ward;
 	int r = isolate_keeper(e);
 
+	if (r == 0 && !atomic_load(&k->birth.slots->ready))
+		r = spawn_try_fetcher(&k->birth, e);
 	if (r == 0)
 		r = broker_start(&k->birth, &k->broker, e);
 	if (r == 0)
 		r = loop_new(&k->loop);
 	if (r < 0)
 		return r;
+	if (!atomic_load(&w->stopping))
+		await_successor(k);
 	slots_deny_again(k->birth.slots, k->group, SLOT_DENYING);
 	if (w->guardian_pidfd >= 0)
 		loop_add_io(k->loop, w->guardian_pidfd, EPOLLIN, false, guardian_exited, k,
@@ -315,6 +356,6 @@ int keeper_main(const struct birth *b)
 	if (r == 0)
 		r = loop_run(k.loop);
 	if (r < 0)
-		log_error("keeper: %s", e.text[0] ? e.text : err_words(r));
+		start_failed(b->slots, "keeper", r, &e);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -23,14 +23,18 @@
 
 /*
  * The hand-over: the old guardian sends one `piece` per descriptor, the two shared memories first,
- * then a piece with number -1. The successor answers with one byte once it has everything.
+ * then PIECE_LAST. The successor answers with one byte once it has everything.
  */
 struct piece {
 	uint32_t version;
-	int32_t number; /* what the ward calls this descriptor; -1: that was all */
+	int32_t number; /* what the ward calls this descriptor, or one of PIECE_* */
 };
 
+#define PIECE_LAST -1 /* that was all */
+#define PIECE_WAIT -2 /* a keeper has to stop first: answer with one byte, then wait for more */
+
 #define HANDOVER_MS 5000
+#define STOPPING_MS 60000 /* what an earlier tarnd that lives gets to stop and to hand over */
 
 static void socket_address(int store, struct sockaddr_un *a)
 {
@@ -49,6 +53,16 @@ int guard_listen(int store, struct err *e)
 	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 4) < 0)
 		return err_errno(e, -errno, "store: guardian.sock");
 	return take_fd(&fd);
+}
+
+static int set_patience(int sock, unsigned ms)
+{
+	const struct timeval limit = {.tv_sec = ms / 1000};
+
+	if (setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
+	    setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
+		return -errno;
+	return 0;
 }
 
 /* --- the one that stays --- */
@@ -70,14 +84,10 @@ static void send_fd(void *ctx, int32_t *fd)
 /* True when the successor has confirmed. */
 static bool hand_over(const struct birth *b, int sock)
 {
-	const struct piece last = {.version = WARD_VERSION, .number = -1};
+	const struct piece last = {.version = WARD_VERSION, .number = PIECE_LAST};
 	struct sender s = {.sock = sock};
-	struct ucred cred;
-	socklen_t len = sizeof(cred);
 	char ok;
 
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.uid != 0)
-		return false;
 	send_fd(&s, &b->ward->fd_ward);
 	send_fd(&s, &b->ward->fd_slots);
 	ward_each_fd(b->ward, send_fd, &s);
@@ -123,17 +133,72 @@ static bool anything_attached(struct ward *w)
 	return false;
 }
 
+bool linger_needed(struct ward *w)
+{
+	for (int i = 0; i < WARD_ATTACHED; i++)
+		if (atomic_load(&w->attached[i].state) == WARD_LIVE)
+			return anything_attached(w);
+	return false;
+}
+
+/* Who calls, if it is root; fd or -errno. */
+static int accept_root(int fd_linger)
+{
+	_cleanup_fd_ int sock = accept4(fd_linger, NULL, NULL, SOCK_CLOEXEC);
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	if (sock < 0 || getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		return -errno;
+	if (cred.uid != 0)
+		return -EPERM;
+	set_patience(sock, HANDOVER_MS);
+	return take_fd(&sock);
+}
+
+static void hand_over_and_end(const struct birth *b, int sock)
+{
+	if (sock >= 0 && hand_over(b, sock))
+		_exit(EXIT_SUCCESS);
+}
+
 static void answer_successor(const struct birth *b)
 {
-	const struct timeval limit = {.tv_sec = HANDOVER_MS / 1000};
-	_cleanup_fd_ int sock = accept4(b->ward->fd_linger, NULL, NULL, SOCK_CLOEXEC);
+	_cleanup_fd_ int sock = accept_root(b->ward->fd_linger);
 
-	if (sock < 0)
-		return;
-	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	if (hand_over(b, sock))
-		_exit(EXIT_SUCCESS);
+	hand_over_and_end(b, sock);
+}
+
+/* It is no descriptor to be handed over: then it would never end. */
+static void answer_awaiting(const struct birth *b)
+{
+	_cleanup_fd_ int sock = take_fd(&b->ward->fd_successor);
+
+	hand_over_and_end(b, sock);
+}
+
+int linger_greet(struct ward *w)
+{
+	const struct piece wait = {.version = WARD_VERSION, .number = PIECE_WAIT};
+	int r = accept_root(w->fd_linger);
+
+	if (r < 0)
+		return r;
+	w->fd_successor = r;
+	r = keep_sendmsg(w->fd_successor, &wait, sizeof(wait), NULL, 0);
+	if (r < 0)
+		ward_close(&w->fd_successor);
+	return r;
+}
+
+bool linger_agreed(struct ward *w)
+{
+	char yes;
+
+	if (recv(w->fd_successor, &yes, 1, MSG_DONTWAIT) == 1)
+		return true;
+	ward_close(&w->fd_successor);
+	return false;
 }
 
 void linger(const struct birth *b)
@@ -151,6 +216,7 @@ void linger(const struct birth *b)
 	cleanup_closep(&null);
 	atomic_store(&b->ward->guardian_pid, getpid());
 	close_processes(b->ward);
+	answer_awaiting(b);
 	while (anything_attached(b->ward)) {
 		if (poll(p, 2, -1) > 0 && p[0].revents)
 			answer_successor(b);
@@ -171,25 +237,54 @@ struct receiver {
 	} got[PIECES_MAX];
 };
 
+/* It lives, and stops for us if we say so: only once we know that we can take what it has. */
+static int agree_to_wait(int sock, struct err *e)
+{
+	int r = set_patience(sock, STOPPING_MS);
+
+	if (r == 0 && send(sock, "", 1, MSG_NOSIGNAL) < 0)
+		r = -errno;
+	return r < 0 ? err_errno(e, r, "asking the earlier tarnd to stop") : 0;
+}
+
+/* No piece came: @n is what keep_recvmsg() returned. */
+static int no_piece(ssize_t n, const struct receiver *rc, bool waited, struct err *e)
+{
+	if (n == -EAGAIN && !waited)
+		return err_set(e, -EBUSY, "the store is in use by another tarnd");
+	if (n == -EAGAIN)
+		return err_set(e, -EBUSY, "the earlier tarnd does not stop");
+	if (n == 0 && waited && rc->n == 0)
+		return err_set(e, -EAGAIN, "the earlier tarnd has ended");
+	return err_set(e, -EPROTO, "the earlier tarnd ended during the hand-over");
+}
+
 static int receive(int sock, struct receiver *rc, struct err *e)
 {
+	bool waited = false;
+
 	for (;;) {
 		struct piece p;
-		int fd;
+		int fd, r;
 		ssize_t n = keep_recvmsg(sock, &p, sizeof(p), &fd, 1, NULL);
 
-		if (n == -EAGAIN)
-			return err_set(e, -EBUSY, "the store is in use by another tarnd");
 		if (n != sizeof(p))
-			return err_set(e, -EPROTO, "the earlier tarnd ended during the hand-over");
+			return no_piece(n, rc, waited, e);
 		if (p.version != WARD_VERSION) {
 			cleanup_closep(&fd);
 			return err_set(e, -EPROTO,
 				       "containers use layers held by a tarnd of "
 				       "another version; stop them first");
 		}
-		if (p.number < 0)
+		if (p.number == PIECE_LAST)
 			return 0;
+		if (p.number == PIECE_WAIT) {
+			waited = true;
+			r = agree_to_wait(sock, e);
+			if (r < 0)
+				return r;
+			continue;
+		}
 		if (fd < 0 || rc->n == PIECES_MAX) {
 			cleanup_closep(&fd);
 			return err_set(e, -EMFILE, "descriptors of the earlier tarnd");
@@ -226,15 +321,13 @@ static void *map_shared(int fd, size_t size)
 
 static int connect_old(int store, struct err *e)
 {
-	const struct timeval limit = {.tv_sec = HANDOVER_MS / 1000};
 	_cleanup_fd_ int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct sockaddr_un a;
 
 	socket_address(store, &a);
 	if (sock < 0)
 		return err_errno(e, -errno, "socket");
-	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	set_patience(sock, HANDOVER_MS);
 	if (connect(sock, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return -ENOENT; /* EAGAIN too: a tarnd that lives takes no calls, however many */
 	return take_fd(&sock);

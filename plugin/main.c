@@ -23,6 +23,8 @@
 #include "plugin/fault/fan.h"
 #include "plugin/guard.h"
 #include "plugin/log.h"
+#include "plugin/solo.h"
+#include "plugin/start.h"
 #include "plugin/store/files.h"
 
 #define DEFAULT_STORE  "/var/lib/tarn"
@@ -32,6 +34,8 @@
 /* Where the accounts of sysusers.d are missing: numbers no distribution hands out. */
 #define ENGINE_UID_FALLBACK 1999000001
 #define FETCH_UID_FALLBACK  1999000002
+
+#define STORE_TRIES 100 /* 50 ms apart */
 
 struct options {
 	const char *store, *socket, *config;
@@ -140,6 +144,18 @@ static uint32_t raise_descriptors(void)
 	return l.rlim_cur / 2 < LIMIT_SLOTS ? (uint32_t)(l.rlim_cur / 2) : LIMIT_SLOTS;
 }
 
+static int check_descriptors(struct err *e)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_max >= LIMIT_NOFILE_LEAST)
+		return 0;
+	return err_set(e, -EMFILE,
+		       "at most %lu descriptors may be open, and %d are the least to work with "
+		       "(ulimit -n, LimitNOFILE=)",
+		       (unsigned long)l.rlim_max, LIMIT_NOFILE_LEAST);
+}
+
 /* Everything for a first start on this store; -EBUSY from the lock is the caller's to judge. */
 static int make_all(const struct birth *b, int store, int lock, struct err *e)
 {
@@ -156,8 +172,10 @@ static int make_all(const struct birth *b, int store, int lock, struct err *e)
 	if (r < 0)
 		return r;
 	w->fd_inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (w->fd_inotify < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_errno(e, -errno, "tarnd");
+	if (w->fd_inotify < 0)
+		return err_errno(e, -errno, "inotify_init (fs.inotify.max_user_instances)");
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, -errno, "socketpair");
 	w->fd_keep = pair[0];
 	w->fd_engine = pair[1];
 	store_sweep(store);
@@ -173,7 +191,7 @@ static int map_all(struct birth *b, struct err *e)
 		r = make_shared("tarn-slots", sizeof(struct slots), &fd_slots, (void **)&b->slots);
 	if (r < 0)
 		return err_errno(e, r, "shared memory");
-	b->ward->fd_linger = b->ward->fd_listen = -1;
+	b->ward->fd_linger = b->ward->fd_listen = b->ward->fd_successor = -1;
 	b->ward->fd_ward = fd_ward;
 	b->ward->fd_slots = fd_slots;
 	b->slots->count = raise_descriptors();
@@ -181,19 +199,11 @@ static int map_all(struct birth *b, struct err *e)
 }
 
 /* A store that an earlier tarnd left to its guardian is taken over with all that is mounted. */
-static int open_or_take_over(struct birth *b, const struct options *o, struct err *e)
+static int take_over(struct birth *b, const struct options *o, struct err *e)
 {
-	_cleanup_fd_ int dir = -1;
-	int store, lock, r;
+	_cleanup_fd_ int dir = open(o->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
 
-	r = store_open(o->store, &store, &lock, e);
-	if (r == 0) {
-		r = map_all(b, e);
-		return r < 0 ? r : make_all(b, store, lock, e);
-	}
-	if (r != -EBUSY)
-		return r;
-	dir = open(o->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	raise_descriptors();
 	r = dir < 0 ? -ENOENT : guard_take_over(dir, &b->ward, &b->slots, e);
 	if (r == -ENOENT)
@@ -202,8 +212,30 @@ static int open_or_take_over(struct birth *b, const struct options *o, struct er
 		return err_wrap(e, r, "store %s", o->store);
 	atomic_store(&b->ward->stopping, 0);
 	atomic_store(&b->slots->ready, 0);
+	memset(&b->slots->failure, 0, sizeof(b->slots->failure));
 	log_info("took over the layers an earlier tarnd left mounted");
 	return 0;
+}
+
+static int open_or_take_over(struct birth *b, const struct options *o, struct err *e)
+{
+	int store, lock, r;
+
+	for (int tries = 0;; tries++) {
+		r = store_open(o->store, &store, &lock, e);
+		if (r == 0 && solo_check(store, o->store, e) < 0)
+			return e->code;
+		if (r == 0)
+			r = map_all(b, e);
+		if (r == 0)
+			return make_all(b, store, lock, e);
+		if (r == -EBUSY)
+			r = take_over(b, o, e);
+		/* It has ended rather than hand over what it did not have. */
+		if (r != -EAGAIN || tries == STORE_TRIES)
+			return r;
+		usleep(50000);
+	}
 }
 
 static int bring_up(const struct options *o, struct birth *b, struct err *e)
@@ -218,6 +250,9 @@ static int bring_up(const struct options *o, struct birth *b, struct err *e)
 	log_init("tarnd", (enum log_level)s.log_level);
 	if (geteuid() != 0)
 		return err_set(e, -EPERM, "only root can watch and mount layers");
+	r = check_descriptors(e);
+	if (r < 0)
+		return r;
 	*b = (struct birth){
 		.store = o->store, .socket = o->socket, .config = o->config, .verbose = o->verbose};
 	r = open_or_take_over(b, o, e);
@@ -227,8 +262,9 @@ static int bring_up(const struct options *o, struct birth *b, struct err *e)
 	b->slots->settings = s;
 	find_account("tarn-engine", ENGINE_UID_FALLBACK, &w->engine_uid, &w->engine_gid);
 	find_account("tarn-fetch", FETCH_UID_FALLBACK, &w->fetch_uid, &w->fetch_gid);
-	cleanup_closep(&w->fd_linger);
-	r = w->fd_linger = guard_listen(w->fd_store, e);
+	/* A taken over one goes on: a second try to bind it might fail. */
+	if (w->fd_linger < 0)
+		r = w->fd_linger = guard_listen(w->fd_store, e);
 	if (r < 0)
 		return r;
 	/* Of an earlier tarnd: the process that held it may take a moment to be gone. */
@@ -241,7 +277,7 @@ static int bring_up(const struct options *o, struct birth *b, struct err *e)
 int main(int argc, char **argv)
 {
 	struct options o;
-	struct birth b;
+	struct birth b = {0};
 	struct err e = ERR_INIT;
 	int r;
 
@@ -252,10 +288,9 @@ int main(int argc, char **argv)
 	r = bring_up(&o, &b, &e);
 	if (r < 0) {
 		fprintf(stderr, "tarnd: %s\n", e.text[0] ? e.text : err_words(r));
-		return r == -EOPNOTSUPP ? 3 : EXIT_FAILURE;
+		return guard_abandon(&b, start_exit(r));
 	}
 	r = guard_run(&b, true);
-	if (r == EXIT_SUCCESS)
-		unlink(o.socket);
+	unlink(o.socket);
 	return r;
 }

@@ -26,6 +26,8 @@
 #include "plugin/isolate.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
+#include "plugin/solo.h"
+#include "plugin/start.h"
 
 #define CA_MAX (4u << 20) /* Debian's bundle of certificate authorities is 220 KiB */
 
@@ -95,6 +97,26 @@ static void child_signals(void)
 
 /* --- anchor and engine --- */
 
+bool spawn_engine_lives(const struct slots *slots)
+{
+	char path[32], own[16] = "", name[sizeof(own) + 1] = "";
+	pid_t pid = atomic_load(&slots->engine_pid);
+	_cleanup_fd_ int fd = -1;
+	ssize_t n;
+
+	if (pid <= 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, name, sizeof(name) - 1);
+	if (n <= 0)
+		return false;
+	name[strcspn(name, "\n")] = '\0';
+	/* The number may be somebody else's by now. */
+	prctl(PR_GET_NAME, own);
+	return !strcmp(name, own);
+}
+
 static void engine_process(const struct birth *b, pid_t anchor)
 {
 	const int group[2] = {ENGINE_FD_CONTENT, ENGINE_FD_EXEC};
@@ -106,6 +128,25 @@ static void engine_process(const struct birth *b, pid_t anchor)
 	log_init("tarnd[engine]", LOG_INFO);
 	log_follow(&b->slots->settings.log_level);
 	_exit(engine_main(ENGINE_FD_KEEP, b->slots, group));
+}
+
+/* An engine that cannot even start is not tried for ever (start.h); one that was killed is. */
+static void end_unless_ready(const struct birth *b, pid_t pid, int status, unsigned quick)
+{
+	struct err e = ERR_INIT;
+
+	if (atomic_load(&b->slots->ready))
+		return;
+	if (pid < 0)
+		err_errno(&e, pid, "it cannot be started");
+	else if (WIFEXITED(status))
+		err_set(&e, -ECHILD, "it ended with status %d", WEXITSTATUS(status));
+	else if (quick > 3)
+		err_set(&e, -ECHILD, "it was ended by signal %d at every start", WTERMSIG(status));
+	else
+		return;
+	start_failed(b->slots, "engine", e.code, &e);
+	_exit(EXIT_FAILURE);
 }
 
 /*
@@ -121,7 +162,7 @@ static void anchor_process(const struct birth *b)
 	slots_deny_again(b->slots, group, SLOT_BURYING);
 	for (;;) {
 		uint64_t born = clock_ms();
-		int status;
+		int status = 0;
 		pid_t pid = spawn_sharing_files(NULL);
 
 		if (pid == 0)
@@ -137,6 +178,7 @@ static void anchor_process(const struct birth *b)
 			atomic_fetch_add(&b->slots->engine_starts, 1);
 		}
 		quick = clock_ms() - born < 1000 ? quick + 1 : 0;
+		end_unless_ready(b, pid, status, quick);
 		if (quick > 3) /* a crash at every start must not eat the machine */
 			usleep(quick < 19 ? quick * 50000 : 999999);
 	}
@@ -155,10 +197,21 @@ static void wait_until_recorded(const struct ward *w, pid_t keeper)
 	}
 }
 
+/* Of the keeper's table: what the engine works with, and the lock that makes it the only one. */
+static int anchor_table(const struct ward *w, struct err *e)
+{
+	const int fds[] = {w->fd_engine, w->fd_content, w->fd_exec, solo_take(w->fd_store, e)};
+	int r = fds[ARRAY_LEN(fds) - 1];
+
+	if (r < 0)
+		return r;
+	r = fixed_fds(fds, ARRAY_LEN(fds));
+	return r < 0 ? err_errno(e, r, "descriptors") : 0;
+}
+
 static void anchor_child(const struct birth *b, pid_t keeper)
 {
 	const struct ward *w = b->ward;
-	const int fds[] = {w->fd_engine, w->fd_content, w->fd_exec};
 	struct err e = ERR_INIT;
 	int r;
 
@@ -166,11 +219,11 @@ static void anchor_child(const struct birth *b, pid_t keeper)
 	wait_until_recorded(w, keeper);
 	log_init("tarnd[anchor]", LOG_INFO);
 	log_follow(&b->slots->settings.log_level);
-	r = fixed_fds(fds, ARRAY_LEN(fds));
+	r = anchor_table(w, &e);
 	if (r == 0)
 		r = isolate_engine(w->engine_uid, w->engine_gid, &e);
 	if (r < 0) {
-		log_error("%s", e.text[0] ? e.text : err_words(r));
+		start_failed(b->slots, "engine", r, &e);
 		_exit(EXIT_FAILURE);
 	}
 	/* The keeper's table of mounts is none of the engine's business. */
@@ -244,13 +297,22 @@ static int resolver_root(int store)
 	return fd_open_beneath(store, "resolver", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 }
 
+/* Leaves @sock, as descriptor 3, and nothing else. */
+static int lock_in(const struct ward *w, int sock, struct err *e)
+{
+	const int fds[2] = {sock, resolver_root(w->fd_store)};
+	int r = fds[1] < 0 ? fds[1] : fixed_fds(fds, 2);
+
+	return r < 0 ? err_errno(e, r, "store: resolver")
+		     : isolate_fetcher(4, w->fetch_uid, w->fetch_gid, e);
+}
+
 static void fetcher_child(const struct birth *b, int sock, int buffer)
 {
-	const struct ward *w = b->ward;
 	struct buf ca;
 	struct err e = ERR_INIT;
 	void *mem;
-	int fds[2], r;
+	int r;
 
 	child_signals();
 	/* The level of now: it speaks only when it cannot begin, and the shared memory goes. */
@@ -259,11 +321,7 @@ static void fetcher_child(const struct birth *b, int sock, int buffer)
 	read_ca_bundle(&ca);
 	mem = mmap(NULL, FETCH_BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, buffer, 0);
 	tarscan_prepare();
-	fds[0] = sock;
-	fds[1] = resolver_root(w->fd_store);
-	r = mem == MAP_FAILED ? -errno : fds[1] < 0 ? fds[1] : fixed_fds(fds, 2);
-	if (r == 0)
-		r = isolate_fetcher(4, w->fetch_uid, w->fetch_gid, &e);
+	r = mem == MAP_FAILED ? -errno : lock_in(b->ward, sock, &e);
 	if (r < 0) {
 		log_error("%s", e.text[0] ? e.text : err_words(r));
 		_exit(EXIT_FAILURE);
@@ -271,6 +329,30 @@ static void fetcher_child(const struct birth *b, int sock, int buffer)
 	munmap(b->slots, sizeof(*b->slots));
 	munmap(b->ward, sizeof(*b->ward));
 	_exit(fetcher_main(3, mem, (const char *)ca.data, ca.len));
+}
+
+int spawn_try_fetcher(const struct birth *b, struct err *e)
+{
+	struct err own = ERR_INIT;
+	pid_t pid = fork();
+	int status, r;
+
+	if (pid < 0)
+		return err_errno(e, -errno, "starting a fetcher");
+	if (pid == 0) {
+		child_signals();
+		r = lock_in(b->ward, b->ward->fd_engine, &own);
+		if (r < 0)
+			start_failed(b->slots, "fetcher", r, &own);
+		_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return err_errno(e, -errno, "starting a fetcher");
+	if (status == 0)
+		return 0;
+	/* What it said itself, if it could, comes first. */
+	return err_set(e, -ECHILD, "a fetcher cannot be started");
 }
 
 /* Sealed: a fetcher that shrinks it would kill the engine that has it mapped. */

@@ -26,10 +26,17 @@ pid_t spawn_sharing_files(int32_t *pidfd);
  */
 pid_t spawn_anchor(const struct birth *b, int *ret_pidfd, struct err *e);
 
+/*
+ * The engine of an anchor that died is killed by the kernel, but may take its time over a disk that
+ * does not answer. Two engines at once would read into one journal (law 3).
+ */
+bool spawn_engine_lives(const struct slots *slots);
+
 #define ENGINE_FD_KEEP    3 /* requests to the keeper */
 #define ENGINE_FD_CONTENT 4
 #define ENGINE_FD_EXEC    5
-#define ENGINE_FD_FIRST   6 /* the first number that is not fixed */
+#define ENGINE_FD_SOLO    6 /* solo.h */
+#define ENGINE_FD_FIRST   7 /* the first number that is not fixed */
 
 /*
  * keeper: starts a fetcher. *ret_sock (the engine's end) and *ret_buffer (the shared buffer) are
@@ -37,5 +44,11 @@ pid_t spawn_anchor(const struct birth *b, int *ret_pidfd, struct err *e);
  */
 pid_t spawn_fetcher(const struct birth *b, int *ret_pidfd, int *ret_sock, int *ret_buffer,
 		    struct err *e);
+
+/*
+ * keeper, at the first start: a child gives up its rights as a fetcher does, and ends. Where that
+ * cannot be done nothing could ever be fetched.
+ */
+int spawn_try_fetcher(const struct birth *b, struct err *e);
 
 #endif

@@ -13,9 +13,10 @@ void ward_close(int32_t *fd)
 void ward_each_fd(struct ward *w, void (*fn)(void *ctx, int32_t *fd), void *ctx)
 {
 	int32_t *const fixed[] = {
-		&w->fd_lock, &w->fd_store,     &w->fd_listen,    &w->fd_linger,      &w->fd_content,
-		&w->fd_exec, &w->fd_inotify,   &w->fd_keep,      &w->fd_engine,      &w->fd_slots,
-		&w->fd_ward, &w->anchor_pidfd, &w->keeper_pidfd, &w->guardian_pidfd,
+		&w->fd_lock,      &w->fd_store,       &w->fd_listen,    &w->fd_linger,
+		&w->fd_content,   &w->fd_exec,        &w->fd_inotify,   &w->fd_keep,
+		&w->fd_engine,    &w->fd_slots,       &w->fd_ward,      &w->anchor_pidfd,
+		&w->keeper_pidfd, &w->guardian_pidfd, &w->fd_successor,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(fixed); i++)

@@ -20,7 +20,7 @@
  * An entry's state is written last when it becomes valid and first when it goes: a keeper that was
  * killed half-way leaves a BUSY entry, and the next one undoes it.
  */
-#define WARD_VERSION  1
+#define WARD_VERSION  2
 #define WARD_ATTACHED 1024 /* root file systems at once on one host */
 #define WARD_FETCHERS 320  /* the pool and one-shot fetchers of pulls */
 
@@ -67,6 +67,7 @@ struct ward {
 	int32_t fd_inotify;
 	int32_t fd_keep, fd_engine; /* the two ends of the request socket */
 	int32_t fd_slots, fd_ward;  /* the memory itself, for a successor */
+	int32_t fd_successor;       /* a tarnd that waits for us to stop; -1: none */
 	uid_t engine_uid, fetch_uid;
 	gid_t engine_gid, fetch_gid;
 
@@ -74,7 +75,8 @@ struct ward {
 	_Atomic int32_t guardian_pid, keeper_pid, anchor_pid;
 	int32_t anchor_pidfd, keeper_pidfd, guardian_pidfd; /* -1: none */
 	uint64_t keeper_starts, anchor_starts;
-	_Atomic uint32_t stopping;     /* SIGTERM came */
+	_Atomic uint32_t orphan;       /* nobody who started this tarnd knows its guardian */
+	_Atomic uint32_t stopping;     /* SIGTERM came, or a successor */
 	_Atomic uint32_t reread;       /* SIGHUP came */
 	_Atomic int32_t keeper_result; /* KEEPER_* once a keeper ends on purpose, else -1 */
 	struct ward_fetcher fetcher[WARD_FETCHERS];

@@ -69,6 +69,8 @@
 #define LIMIT_AUTH_FILE (1u << 20)
 /* Events read and not yet answered: each costs a descriptor of the engine. */
 #define LIMIT_SLOTS 4096
+/* The fewest descriptors a process may have: those of a few fetchers, layers and events. */
+#define LIMIT_NOFILE_LEAST 256
 /* Layers mounted at once. */
 #define LIMIT_MOUNTED 4096
 /* Container ids become directory names. */

@@ -119,6 +119,10 @@ static void print_daemon(const struct json *d)
 	       (unsigned long long)show_int(d, "engine_restarts"),
 	       json_count(json_get(d, "fetcher_pids")));
 	line_of(d, "processes", pids, false);
+	if (!json_bool(json_get(d, "supervised"), true))
+		puts("warning   guardian and keeper are gone: what is mounted is served on,\n"
+		     "          nothing else; stop the containers, see that the anchor ends, start "
+		     "tarnd");
 	line_of(json_get(d, "events"), "events", events, false);
 	line_of(json_get(d, "bytes"), "bytes", bytes, true);
 	line_of(json_get(d, "fill_latency_us"), "miss (us)", latency, false);

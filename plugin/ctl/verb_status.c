@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,12 @@ static void put_counts(struct json_gen *g, const struct daemon *d)
 	json_close_map(g);
 }
 
+/* Without guardian and keeper only what is mounted is served: engine.c, alone(). */
+static bool is_supervised(struct slots *s)
+{
+	return atomic_load(&s->guardian_pid) || atomic_load(&s->keeper_pid);
+}
+
 static void put_daemon(struct json_gen *g, const struct daemon *d, struct slots *s)
 {
 	int32_t guardian = atomic_load(&s->guardian_pid);
@@ -74,6 +81,7 @@ static void put_daemon(struct json_gen *g, const struct daemon *d, struct slots 
 		uptime = (clock_ns() - d->started_ns) / 1000000000u;
 	json_open_map(g, "daemon");
 	json_put_str(g, "version", TARN_VERSION);
+	json_put_bool(g, "supervised", is_supervised(s));
 	json_put_int(g, "guardian_pid", guardian);
 	json_put_int(g, "keeper_pid", atomic_load(&s->keeper_pid));
 	json_put_int(g, "anchor_pid", atomic_load(&s->anchor_pid));
@@ -247,8 +255,11 @@ int verb_status(struct ctl_task *t, struct json_gen *done, struct err *e)
 {
 	_cleanup_places_ struct places ps = {.v = NULL};
 	struct daemon d = {.en = t->en};
-	int r = places_all(t->en, &ps, e);
+	int r = 0;
 
+	/* The records of layers are the keeper's to open. */
+	if (is_supervised(t->en->slots))
+		r = places_all(t->en, &ps, e);
 	if (r == 0)
 		r = places_send(t, &ps, "layer", e);
 	if (r < 0)

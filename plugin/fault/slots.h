@@ -10,6 +10,7 @@
 #include "oci/base/limits.h"
 #include "oci/registry.h"
 #include "plugin/settings.h"
+#include "plugin/start.h"
 
 /*
  * The journal of events that were read from the kernel and not yet answered, in memory shared by
@@ -81,7 +82,8 @@ struct slots {
 	_Atomic int32_t keeper_pid; /* its opens of EROFS files (lease probes) are always allowed */
 	_Atomic int32_t guardian_pid, anchor_pid; /* for status */
 	_Atomic uint32_t engine_starts;
-	_Atomic uint32_t ready;        /* an engine answers on the control socket */
+	_Atomic uint32_t ready;        /* an engine answers, or did once, on the control socket */
+	struct start_failure failure;  /* why there will never be one */
 	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the engine loop's last round */
 	/* Which slot each thread of the engine has in hand, + 1; 0 = none. Whoever finds the engine
 	 * dead adds a death to these slots and to no others. */

@@ -69,23 +69,6 @@ read_under_fire() { # kills part...
 	TARND_PID=''
 }
 
-silent() { ! tarn status; }
-
-# Nobody is left who could start others: the engine that remains leaves the socket to the next tarnd.
-@test "the guardian and the keeper at once" {
-	pids=("$(tarnd_pid guardian)" "$(tarnd_pid keeper)")
-	kill -STOP "${pids[0]}"
-	kill -KILL "${pids[@]}"
-	wait "$TARND_PID" || true
-	[ -S "$TARN_SOCKET" ]
-	rig_wait 10 "silence" silent
-	umount "$RIG/m"
-	start_tarnd
-	tarn status >/dev/null
-	stop_tarnd
-	crash_tarnd
-}
-
 @test "readers that are killed while they wait" {
 	local killed=0
 	for _ in 1 2 3 4 5 6; do

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGIN_SOLO_H
+#define PLUGIN_SOLO_H
+
+struct err;
+
+/*
+ * One engine for a store, whoever started it: a lock that anchor and engine hold by a descriptor of
+ * their table, and nobody else. It outlives a guardian and a keeper that are killed at the same
+ * instant, as the pair does: the groups, and with them who waits, are the pair's then, and a second
+ * engine beside it would fill and punch the same files.
+ */
+
+/* anchor, while it is root: the lock, as a descriptor; -EBUSY: another pair has it. */
+int solo_take(int store, struct err *e);
+
+/*
+ * A first start on @store, which nobody has locked: waits a little for a pair that is about to end.
+ * -EBUSY: one serves on, and the words for it.
+ */
+int solo_check(int store, const char *path, struct err *e);
+
+#endif

@@ -1,0 +1,169 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# One tarnd follows another on a store whose layers are in use: what the first holds goes over to the
+# second, and readers of cold content notice nothing but that it takes longer.
+
+load lake
+
+setup() {
+	lake_setup
+	start_tarnd
+	TREE=$(debian_tree)
+	lake "$(image_debian gzip)" debian
+}
+teardown() {
+	[ -z "${NOTIFIED-}" ] || { kill "$NOTIFIED" && wait "$NOTIFIED"; } || true
+	lake_teardown
+}
+
+# What a service manager sees as the end of tarnd.
+kill_guardian() {
+	kill -KILL "$TARND_PID"
+	wait "$TARND_PID" || true
+	TARND_PID=''
+}
+
+all_is_right() {
+	wait_readers
+	[ "$(found wrong)" = 0 ]
+	[ "$(found errors)" = 0 ]
+	[ "$(found stuck)" = 0 ]
+	tarn -q evict --all --wait
+	drop_caches
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+	[ "$(tarn status --waiting --json | jq '[.waiting[]?] | length')" = 0 ]
+}
+
+# Of each kind of process there is one again.
+one_of_each() {
+	local keeper
+	keeper=$(tarnd_pid keeper)
+	[ "$(tarnd_pid guardian)" = "$TARND_PID" ]
+	[ "$(pgrep -c -P "$keeper")" -ge 2 ]
+	[ "$(lake_tarnd_pids | wc -l)" = $((4 + $(tarnd_pid fetcher | wc -l))) ]
+}
+
+@test "stopped while layers are in use, and started again" {
+	start_readers "$TREE" "$RIG/m" -w 45
+	sleep 0.7
+	stop_tarnd
+	[ "$(lake_tarnd_pids | wc -l)" = 1 ]
+	readers_run
+	sleep 1
+	start_tarnd
+	rig_wait 20 "the end of what held the layers" one_of_each
+	all_is_right
+}
+
+@test "the guardian alone is killed, and tarnd started again" {
+	for _ in 1 2 3; do
+		start_readers "$TREE" "$RIG/m" -w 45
+		sleep 0.7
+		kill_guardian
+		readers_run
+		start_tarnd
+		rig_wait 20 "the end of the earlier tarnd" one_of_each
+		all_is_right
+	done
+	grep -q 'hands over' "$RIG/tarnd.log"
+	grep -q 'took over' "$RIG/tarnd.log"
+	lake_umount
+}
+
+@test "the guardian alone is killed with nothing in use" {
+	lake_umount
+	kill_guardian
+	start_tarnd
+	rig_wait 20 "the end of the earlier tarnd" one_of_each
+	lake_mount debian
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+}
+
+@test "the guardian alone is killed, under a service manager" {
+	stop_tarnd || true
+	python3 - "$RIG/notify" >"$RIG/notified" 3>&- <<-'EOF' &
+		import socket, sys
+		s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+		s.bind(sys.argv[1])
+		while True:
+		    print(s.recv(4096).decode(), flush=True)
+	EOF
+	NOTIFIED=$!
+	rig_wait 10 "the manager's socket" test -S "$RIG/notify"
+	export NOTIFY_SOCKET=$RIG/notify
+	start_tarnd
+	start_readers "$TREE" "$RIG/m" -w 45
+	sleep 0.5
+	kill_guardian
+	start_tarnd
+	all_is_right
+	[ "$(grep -c READY=1 "$RIG/notified")" = 2 ]
+	lake_umount
+	stop_tarnd
+	grep -q STOPPING=1 "$RIG/notified"
+}
+
+@test "a second tarnd that cannot start leaves things as they are" {
+	readers "$TREE/usr/bin" "$RIG/m/usr/bin" -j 2
+	tarn -q evict --all --wait
+	drop_caches
+	# Of one that lives and of one that has stopped: what was taken over is left behind again.
+	kill_guardian
+	for _ in 1 2; do
+		run "$B/tarnd" --store "$TARN_STORE" --socket "$RIG/no/such/x.sock"
+		[ "$status" = 1 ]
+		[[ $output == *"$RIG/no/such/x.sock"* ]]
+		run "$B/test/without" chroot 38 "$B/tarnd" --store "$TARN_STORE" \
+			--socket "$RIG/other.sock"
+		[ "$status" = 3 ]
+	done
+	start_readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -w 45
+	sleep 0.5
+	start_tarnd
+	rig_wait 20 "the end of what held the layers" one_of_each
+	TREE=$TREE all_is_right
+}
+
+# The keeper must not see the guardian's end: it would make another.
+kill_guardian_and_keeper() {
+	local keeper
+	keeper=$(tarnd_pid keeper)
+	kill -STOP "$keeper"
+	kill -KILL "$TARND_PID" "$keeper"
+	wait "$TARND_PID" || true
+	TARND_PID=''
+}
+
+@test "guardian and keeper are killed at once: nobody serves beside what they leave" {
+	start_readers "$TREE" "$RIG/m" -w 45
+	sleep 0.7
+	anchor=$(tarnd_pid anchor)
+	kill_guardian_and_keeper
+	readers_run
+	for _ in 1 2; do
+		run "$B/tarnd" --store "$TARN_STORE" --socket "$TARN_SOCKET"
+		[ "$status" = 1 ]
+		[ ${#lines[@]} = 1 ]
+		[[ $output == *"see that process $anchor ends, and start tarnd again"* ]]
+	done
+	wait_readers
+	tarn status --json >"$RIG/status"
+	jq -e ".daemon | .supervised == false and .guardian_pid == 0" "$RIG/status"
+	tarn status | grep "guardian and keeper are gone"
+	grep -q 'keeper and guardian are gone' "$RIG/tarnd.log"
+	umount "$RIG/m"
+	rig_wait 10 "the end of the anchor" rig_gone "$anchor"
+	start_tarnd
+	tarn status --json | jq -e '.daemon.supervised == true'
+	lake_mount debian
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+}
+
+@test "guardian and keeper are killed at once with nothing mounted" {
+	lake_umount
+	kill_guardian_and_keeper
+	start_tarnd
+	rig_wait 20 "the end of what they left" one_of_each
+	lake_mount debian
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+}
