@@ -23,6 +23,7 @@
 #include "plugin/store/layer.h"
 #include "plugin/store/load.h"
 #include "plugin/store/present.h"
+#include "plugin/store/space.h"
 
 #define TASK_STACK   (512u << 10)
 #define STOP_POLL_MS 20
@@ -182,7 +183,7 @@ static void stop_when_idle(void *ctx)
 	struct stop *s = ctx;
 	struct engine *en = s->en;
 
-	if (en->server && ctl_server_busy(en->server)) {
+	if ((en->server && ctl_server_busy(en->server)) || space_busy(en->space)) {
 		loop_after(en->loop, STOP_POLL_MS, stop_when_idle, s, NULL);
 		return;
 	}
@@ -307,6 +308,8 @@ static int engine_start(struct engine *en, int keep_sock)
 		r = keep_new(keep_sock, on_tell, en, &en->keep);
 	if (r == 0)
 		r = flight_new(en, &en->flight);
+	if (r == 0)
+		r = space_new(en, &en->space);
 	if (r == 0)
 		r = fault_new(en, &en->fault);
 	if (r == 0)

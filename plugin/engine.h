@@ -15,6 +15,7 @@ struct loop_io;
 struct fault;
 struct flight;
 struct inherited;
+struct space;
 struct ctl_server;
 
 /*
@@ -43,6 +44,7 @@ struct engine {
 	struct keep *keep;         /* owned; the keeper */
 	struct loop_io *io_keep;   /* owned by the loop */
 	struct flight *flight;     /* owned; spans wanted, fetchers, workers */
+	struct space *space;       /* owned; how much content there may be */
 	struct fault *fault;       /* owned; events that wait for an answer */
 	struct ctl_server *server; /* owned */
 	struct layer *layers;      /* list of mounted layers */

@@ -34,6 +34,8 @@ static const struct key {
 	{"fault.deadline", KIND_DEADLINE, offsetof(struct settings, deadline_ms)},
 	{"exec.fill_max", KIND_SIZE, offsetof(struct settings, exec_fill_max)},
 	{"exec.wait", KIND_TIME_MS, offsetof(struct settings, exec_wait_ms)},
+	{"cache.max", KIND_SIZE, offsetof(struct settings, cache_max)},
+	{"cache.low", KIND_SIZE, offsetof(struct settings, cache_low)},
 	{"fill.readahead", KIND_SIZE32, offsetof(struct settings, readahead)},
 	{"fill.fetchers", KIND_COUNT, offsetof(struct settings, fetchers)},
 	{"mount.readahead", KIND_KIB, offsetof(struct settings, erofs_ra_kb)},

@@ -23,6 +23,8 @@ struct settings {
 	uint32_t erofs_ra_kb;   /* mount.readahead     512K, read-ahead of the EROFS mounts */
 	uint32_t connect_timeout_ms; /* http.connect_timeout 10 s */
 	uint32_t stall_timeout_ms;   /* http.stall_timeout   15 s */
+	uint64_t cache_max;          /* cache.max           0: content may fill the file system */
+	uint64_t cache_low;          /* cache.low           0: nine tenths of cache.max */
 	char group[32];              /* socket.group        (start) "" = root only */
 	int log_level;               /* log.level           error | warn | info | debug */
 };

@@ -104,6 +104,18 @@ static void line_of(const struct json *v, const char *title, const char *const *
 	putchar('\n');
 }
 
+/* Nothing, as long as there is no limit and no trouble. */
+static void print_cache(const struct json *c)
+{
+	static const char *const sizes[] = {"used", "max", "low", NULL};
+	const char *full = json_get_str(c, "full");
+
+	if (show_int(c, "max") > 0)
+		line_of(c, "cache", sizes, true);
+	if (full)
+		printf("%-10s%s, and nothing of the store can be evicted\n", "FULL", full);
+}
+
 static void print_daemon(const struct json *d)
 {
 	static const char *const pids[] = {"guardian_pid", "keeper_pid", "anchor_pid", "engine_pid",
@@ -125,6 +137,7 @@ static void print_daemon(const struct json *d)
 		     "tarnd");
 	line_of(json_get(d, "events"), "events", events, false);
 	line_of(json_get(d, "bytes"), "bytes", bytes, true);
+	print_cache(json_get(d, "cache"));
 	line_of(json_get(d, "fill_latency_us"), "miss (us)", latency, false);
 }
 

@@ -50,19 +50,6 @@ static int read_want(const struct ctl_task *t, struct evict_want *ret, struct er
 	return 0;
 }
 
-struct count {
-	struct engine *en;
-	uint64_t bytes;
-};
-
-static int count_evicted(void *ctx)
-{
-	struct count *c = ctx;
-
-	c->en->count.evicted += c->bytes;
-	return 0;
-}
-
 /*
  * A layer that is not mounted goes whole. One of which something is pinned is mounted for it, so
  * that it goes span by span.
@@ -100,12 +87,9 @@ int verb_evict(struct ctl_task *t, struct json_gen *done, struct err *e)
 	if (r == 0)
 		r = all ? places_all(t->en, &ps, e) : places_find(t->en, what, &ps, e);
 	for (size_t i = 0; r == 0 && i < ps.n && want.free > 0; i++) {
-		struct count c = {.en = t->en};
 		struct evicted ev;
 
 		r = evict_place(t, &ps.v[i], &want, &ev, e);
-		c.bytes = ev.freed;
-		loop_call(t->en->loop, count_evicted, &c);
 		sum.freed += ev.freed;
 		sum.kept_in_use += ev.kept_in_use;
 		if (want.free != UINT64_MAX)

@@ -17,6 +17,7 @@
 #include "plugin/fill/flight.h"
 #include "plugin/loop.h"
 #include "plugin/store/layer.h"
+#include "plugin/store/space.h"
 
 #define FETCHERS_MAX 320 /* more than the pool can have */
 
@@ -27,6 +28,7 @@ struct daemon {
 	struct engine *en;
 	struct engine_counters count;
 	uint64_t p50, p99, max, started_ns;
+	struct space_state space;
 	uint32_t restarts, nfetchers;
 	int32_t fetchers[FETCHERS_MAX];
 };
@@ -38,6 +40,7 @@ static int look_at_daemon(void *ctx)
 	d->count = d->en->count;
 	d->started_ns = d->en->started_ns;
 	d->restarts = d->en->restarts;
+	d->space = space_state(d->en->space);
 	d->nfetchers = flight_fetchers(d->en->flight, d->fetchers, FETCHERS_MAX);
 	flight_latency(d->en->flight, &d->p50, &d->p99, &d->max);
 	return 0;
@@ -71,6 +74,16 @@ static bool is_supervised(struct slots *s)
 	return atomic_load(&s->guardian_pid) || atomic_load(&s->keeper_pid);
 }
 
+static void put_space(struct json_gen *g, const struct space_state *s)
+{
+	json_open_map(g, "cache");
+	json_put_int(g, "used", (int64_t)s->used);
+	json_put_int(g, "max", (int64_t)s->max);
+	json_put_int(g, "low", (int64_t)s->low);
+	json_put_str(g, "full", s->full ? strerrorname_np(-s->full) : NULL);
+	json_close_map(g);
+}
+
 static void put_daemon(struct json_gen *g, const struct daemon *d, struct slots *s)
 {
 	int32_t guardian = atomic_load(&s->guardian_pid);
@@ -93,6 +106,7 @@ static void put_daemon(struct json_gen *g, const struct daemon *d, struct slots 
 	json_put_int(g, "uptime_s", (int64_t)uptime);
 	json_put_int(g, "engine_restarts", d->restarts);
 	put_counts(g, d);
+	put_space(g, &d->space);
 	json_close_map(g);
 }
 

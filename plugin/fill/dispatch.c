@@ -334,7 +334,7 @@ void flight_dispatch(struct flight *f)
 	start_checks(f);
 	pool_watch(f);
 	expire_waiting(f);
-	for (enum prio prio = PRIO_DEMAND; prio < PRIO_COUNT; prio++) {
+	for (enum prio prio = PRIO_DEMAND; prio < PRIO_COUNT && !f->no_room; prio++) {
 		if (prio != PRIO_DEMAND && clock_ms() < f->full_until_ms) {
 			flight_wake_at(f, f->full_until_ms);
 			break;

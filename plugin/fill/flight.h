@@ -33,8 +33,10 @@ struct fetch_note;
  *	bytes that do not decode, or whose     source marked bad for good
  *	digest is wrong
  *	a fetcher, three times over one span   that source is failed for that span
- *	the write: ENOSPC, EDQUOT, others EIO  readers are denied with it; for some seconds nothing
- *	                                       but demand is tried
+ *	the write: no room                     what is idle is evicted (space.h) and it is tried
+ *	                                       again; in vain: readers are denied with ENOSPC or
+ *	                                       EDQUOT; for some seconds nothing but demand is tried
+ *	the write: anything else               readers are denied with EIO
  *	fdatasync                              every span not known to be durable becomes ABSENT
  */
 struct flight;
@@ -82,6 +84,12 @@ void flight_sync(struct flight *f, struct layer *l, void (*done)(void *ctx, int 
  * (law 5); true for CLEAN ones. On false the span has been set ABSENT.
  */
 bool flight_hit_ok(struct flight *f, struct layer *l, uint64_t off, uint64_t len);
+
+/*
+ * Whoever was told by space_want() to wait: room was made (0), or there is none (@err, -ENOSPC or
+ * -EDQUOT), and readers are told.
+ */
+void flight_room(struct flight *f, int err);
 
 /* PIDs of the pool, for status. Returns how many were stored. */
 uint32_t flight_fetchers(const struct flight *f, int32_t *pids, uint32_t max);

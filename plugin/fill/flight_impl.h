@@ -76,6 +76,7 @@ struct flight {
 	uint32_t last_id;
 	uint32_t seed;           /* of the jitter */
 	uint64_t expired_ms;     /* when the queues were last looked through for old demand */
+	bool no_room;            /* room is being made: nothing is fetched until flight_room() */
 	uint64_t full_until_ms;  /* no space: nothing but demand until then */
 	struct drain *drains;    /* owned */
 	struct fetch_job job;    /* what run_start() fills */
@@ -145,6 +146,8 @@ void pool_drop_layer(struct flight *f, const struct layer *l);
 void fetcher_unref(struct fetcher *fe);
 
 /* --- span_work.c --- */
+/* The store has no room for @span, not in a queue; @err and @disk as for space_want(). */
+void span_no_room(struct flight *f, struct layer *l, uint32_t span, int err, bool disk);
 /* The fetcher says that @slot holds @span: to a worker. */
 void span_work_write(struct flight *f, struct fetcher *fe, uint32_t slot, uint32_t span);
 /* CHECKING spans, to workers. False: no memory just now. */

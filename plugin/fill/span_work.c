@@ -15,6 +15,7 @@
 #include "plugin/log.h"
 #include "plugin/loop.h"
 #include "plugin/store/pages.h"
+#include "plugin/store/space.h"
 
 /* After a write that found no space, only what readers wait for is tried. */
 #define FULL_PAUSE_MS 5000u
@@ -105,29 +106,68 @@ static void arrived(struct span_work *s)
 	fault_recheck(s->f->en, s->l, s->span, s->span);
 }
 
+static void tell_full(struct flight *f, struct layer *l, uint32_t span, int err)
+{
+	uint64_t now = clock_ms();
+	char name[LAYER_NAME];
+
+	if (now >= f->full_until_ms && l->spans[span].prio == PRIO_DEMAND)
+		log_error("%s span %" PRIu32 ": no room for it: %s", layer_name(l, name), span,
+			  err_words(err));
+	f->full_until_ms = now + FULL_PAUSE_MS;
+}
+
+/* What is idle goes first, if a reader waits. */
+void span_no_room(struct flight *f, struct layer *l, uint32_t span, int err, bool disk)
+{
+	uint32_t len = index_span_len(&l->index, span);
+
+	if (l->spans[span].prio == PRIO_DEMAND && !flight_draining(f, l) &&
+	    space_want(f->en->space, len, err, disk)) {
+		f->no_room = true;
+		span_again(f, l, span);
+		return;
+	}
+	tell_full(f, l, span, err);
+	span_give_up(f, l, span, -err);
+}
+
+void flight_room(struct flight *f, int err)
+{
+	f->no_room = false;
+	while (err < 0 && f->ring[PRIO_DEMAND]) {
+		struct layer *l = f->ring[PRIO_DEMAND];
+		uint32_t span = l->queue[PRIO_DEMAND].head - 1;
+
+		queue_drop(f, l, span);
+		tell_full(f, l, span, err);
+		span_give_up(f, l, span, -err);
+	}
+	flight_kick(f);
+}
+
 /* The store refused it: no other source would help. */
 static void unwritable(struct span_work *s)
 {
 	char name[LAYER_NAME];
-	int err = s->result == -ENOSPC || s->result == -EDQUOT ? -s->result : EIO;
-	uint64_t now = clock_ms();
 
-	if (err != EIO) {
-		if (now >= s->f->full_until_ms)
-			log_error("%s span %" PRIu32 ": cannot write: %s", layer_name(s->l, name),
-				  s->span, err_words(s->result));
-		s->f->full_until_ms = now + FULL_PAUSE_MS;
-	} else {
-		log_error("%s span %" PRIu32 ": cannot write: %s", layer_name(s->l, name), s->span,
-			  err_words(s->result));
+	if (s->result == -ENOSPC || s->result == -EDQUOT) {
+		span_no_room(s->f, s->l, s->span, s->result, true);
+		return;
 	}
-	span_give_up(s->f, s->l, s->span, err);
+	log_error("%s span %" PRIu32 ": cannot write: %s", layer_name(s->l, name), s->span,
+		  err_words(s->result));
+	span_give_up(s->f, s->l, s->span, EIO);
 }
 
 static void written(struct span_work *s)
 {
 	struct flight *f = s->f;
 
+	if (s->result < 0)
+		space_give_back(f->en->space, s->len);
+	else
+		space_wrote(f->en->space, s->len);
 	if (s->result == 0 && s->failures != s->l->sync_failures) {
 		/* An fdatasync failed meanwhile: its error may have been about these pages. */
 		span_again(f, s->l, s->span);
@@ -205,6 +245,7 @@ void span_work_write(struct flight *f, struct fetcher *fe, uint32_t slot, uint32
 	struct layer *l = fe->run.layer;
 	struct span *sp = &l->spans[span];
 	struct span_work *s = NULL;
+	int r;
 
 	if (sp->state != SPAN_QUEUED || sp->stage == STAGE_WORK) {
 		/* It was decoded on the way to another. */
@@ -213,8 +254,15 @@ void span_work_write(struct flight *f, struct fetcher *fe, uint32_t slot, uint32
 	}
 	if (sp->stage == STAGE_WAIT)
 		queue_drop(f, l, span);
+	r = space_take(f->en->space, index_span_len(&l->index, span), sp->prio == PRIO_DEMAND);
+	if (r < 0) {
+		span_no_room(f, l, span, r, false);
+		fetcher_ack(fe, slot);
+		return;
+	}
 	s = new_work(f, l, span);
 	if (!s) {
+		space_give_back(f->en->space, index_span_len(&l->index, span));
 		source_failed(f, l, fe->run.source, "out of memory", 0);
 		span_again(f, l, span);
 		fetcher_ack(fe, slot);

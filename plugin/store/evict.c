@@ -21,6 +21,7 @@
 #include "plugin/store/kept.h"
 #include "plugin/store/layer.h"
 #include "plugin/store/load.h"
+#include "plugin/store/space.h"
 
 /* --- on the loop --- */
 
@@ -171,48 +172,68 @@ static int drop_content(struct engine *en, const struct keep_file *tar, uint64_t
 	return r;
 }
 
-/* A read of the tar is not seen while it is not mounted; writing it is, and its last mount is. */
-static bool used_within(int fd, uint64_t ns)
+uint64_t evict_tar_age_ns(int fd)
 {
 	struct timespec now;
 	struct stat st;
-	int64_t age;
+	int64_t used, age;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (fstat(fd, &st) < 0)
-		return true;
-	age = now.tv_sec -
-	      (st.st_ctim.tv_sec > st.st_atim.tv_sec ? st.st_ctim.tv_sec : st.st_atim.tv_sec);
-	return age < 0 || (uint64_t)age < ns / 1000000000;
+		return 0;
+	used = st.st_ctim.tv_sec > st.st_atim.tv_sec ? st.st_ctim.tv_sec : st.st_atim.tv_sec;
+	age = now.tv_sec - used;
+	return age > 0 ? (uint64_t)age * 1000000000 : 0;
 }
 
-static int evict_unmounted(struct engine *en, const struct digest *diff_id,
-			   const struct digest *scope, const struct evict_want *want,
-			   struct evicted *ret, struct err *e)
+static int is_mounted(void *ctx)
 {
-	const struct keep_file present = file_of_layer(KEEP_PRESENT, diff_id, scope);
-	const struct keep_file tar = file_of_layer(KEEP_TAR, diff_id, scope);
-	_cleanup_claim_ struct claim claim = CLAIM_INIT;
+	const struct work *w = ctx;
+
+	return engine_layer(w->en, &w->diff_id, &w->scope) != NULL;
+}
+
+static int evict_unmounted(struct work *w, struct err *e)
+{
+	const struct keep_file present = file_of_layer(KEEP_PRESENT, &w->diff_id, &w->scope);
+	const struct keep_file tar = file_of_layer(KEEP_TAR, &w->diff_id, &w->scope);
+	_cleanup_claim_ struct claim making = CLAIM_INIT;
+	_cleanup_claim_ struct claim mounting = CLAIM_INIT;
 	_cleanup_fd_ int fd = -1;
 	int64_t resident;
 	off_t size;
-	int r = claim_take(&claim, CLAIM_MOUNT, diff_id, NULL, NULL);
+	int r;
 
+	/* One that is being made has yet to say what of it is there. */
+	if (claim_try(&making, CLAIM_INGEST, &w->diff_id) < 0)
+		return 0;
+	r = claim_take(&mounting, CLAIM_MOUNT, &w->diff_id, NULL, NULL);
+	if (r == 0 && loop_call(w->en->loop, is_mounted, w))
+		return 0; /* meanwhile, by somebody who uses it */
 	if (r == 0)
-		r = file_open(en, &tar, &fd, e);
+		r = file_open(w->en, &tar, &fd, e);
 	if (r < 0)
 		return r;
 	resident = fd_resident(fd);
 	size = lseek(fd, 0, SEEK_END);
-	if (resident <= 0 || size < 0 || used_within(fd, want->cold_ns))
+	if (resident <= 0 || size < 0 || evict_tar_age_ns(fd) < w->want->cold_ns)
 		return 0;
 	/* First nothing is claimed to be there any more, then it goes. */
-	r = file_drop(en, &present, e);
+	r = file_drop(w->en, &present, e);
 	if (r == 0)
-		r = drop_content(en, &tar, (uint64_t)size, e);
+		r = drop_content(w->en, &tar, (uint64_t)size, e);
 	if (r == 0)
-		ret->freed += (uint64_t)resident;
+		w->done.freed += (uint64_t)resident;
 	return r;
+}
+
+static int account(void *ctx)
+{
+	const struct work *w = ctx;
+
+	w->en->count.evicted += w->done.freed;
+	space_freed(w->en->space, w->done.freed);
+	return 0;
 }
 
 int evict_layer(struct engine *en, const struct digest *diff_id, const struct digest *scope,
@@ -223,13 +244,12 @@ int evict_layer(struct engine *en, const struct digest *diff_id, const struct di
 
 	*ret = (struct evicted){0};
 	r = loop_call(en->loop, begin, &w);
-	if (r == -ENOENT)
-		return evict_unmounted(en, diff_id, scope, want, ret, e);
-	if (r < 0)
+	if (r < 0 && r != -ENOENT)
 		return err_set(e, r, "the layer is being evicted already");
-	r = evict_mounted(&w, e);
+	r = r == -ENOENT ? evict_unmounted(&w, e) : evict_mounted(&w, e);
 	free(w.nids.v);
 	free(w.lease);
+	loop_call(en->loop, account, &w);
 	*ret = w.done;
 	return r;
 }

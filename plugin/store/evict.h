@@ -42,4 +42,10 @@ struct evicted {
 int evict_layer(struct engine *en, const struct digest *diff_id, const struct digest *scope,
 		const struct evict_want *want, struct evicted *ret, struct err *e);
 
+/*
+ * How long ago the content of a tar that is not mounted was used, for all that is known: a read of
+ * it is not seen, writing it is, and its last mount is. A descriptor of the tar; 0 when in doubt.
+ */
+uint64_t evict_tar_age_ns(int fd);
+
 #endif

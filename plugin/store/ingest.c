@@ -144,6 +144,7 @@ static int make_new(struct ingest *in, struct err *e)
 	r = pass_run(&p, e);
 	if (r < 0)
 		return r;
+	in->keep = p.fd_tar >= 0;
 	ix = pass_index(&p);
 	r = finish_tar(in, fd, p.tar_size, e);
 	if (r == 0)
@@ -158,6 +159,7 @@ static int make_new(struct ingest *in, struct err *e)
 		r = write_index(in, &ix, e);
 	if (r < 0)
 		return err_wrap(e, r, "%s", in->what);
+	pass_settle(&p, true);
 	in->tar_size = p.tar_size;
 	return 0;
 }

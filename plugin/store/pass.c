@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
@@ -15,14 +16,23 @@
 #include "plugin/engine.h"
 #include "plugin/fill/flight.h"
 #include "plugin/fill/wire.h"
+#include "plugin/log.h"
 #include "plugin/loop.h"
 #include "plugin/store/layout.h"
 #include "plugin/store/pull.h"
+#include "plugin/store/space.h"
 
 #define TELL_MS 100 /* progress is for people's eyes */
 
+void pass_settle(struct pass *p, bool listed)
+{
+	space_settle(p->in->en, p->unsettled, listed);
+	p->unsettled = 0;
+}
+
 void pass_done(struct pass *p)
 {
+	pass_settle(p, false);
 	p->whole = hasher_free(p->whole);
 	buf_free(&p->digests);
 	buf_free(&p->toc);
@@ -73,6 +83,22 @@ static int check_span(struct pass *p, const struct fetch_note *n, struct err *e)
 	return 0;
 }
 
+/* A pull goes on when there is no room for content: what is needed can be had again later. */
+static int keep_span(struct pass *p, const void *data, uint32_t len, struct err *e)
+{
+	int r = space_pwrite(p->in->en, p->fd_tar, data, len, p->tar_size);
+
+	if (r == -ENOSPC || r == -EDQUOT) {
+		log_warn("%s: no room to keep its content: %s", p->in->what, err_words(r));
+		r = ftruncate(p->fd_tar, 0) < 0 ? -errno : 0;
+		pass_settle(p, false);
+		p->fd_tar = -1;
+	} else if (r == 0) {
+		p->unsettled += len;
+	}
+	return r < 0 ? err_errno(e, r, "%s: writing its content", p->in->what) : 0;
+}
+
 static int take_span(void *ctx, const struct fetch_note *n, const void *data, struct err *e)
 {
 	struct pass *p = ctx;
@@ -90,9 +116,9 @@ static int take_span(void *ctx, const struct fetch_note *n, const void *data, st
 		return err_set(e, -EBADMSG, "%s: the blob yields another tar than its diff_id says",
 			       p->in->what);
 	if (p->fd_tar >= 0) {
-		r = fd_pwrite_full(p->fd_tar, data, n->len, p->tar_size);
+		r = keep_span(p, data, n->len, e);
 		if (r < 0)
-			return err_errno(e, r, "%s: writing its content", p->in->what);
+			return r;
 	}
 	p->tar_size += n->len;
 	p->nspans++;

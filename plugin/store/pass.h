@@ -23,13 +23,17 @@ struct pass {
 	uint64_t tar_size;
 	uint64_t nentries;
 	uint32_t nspans;
-	bool last;        /* a span shorter than span_size came: nothing may follow */
-	uint64_t told_ms; /* when progress was told last */
+	bool last;          /* a span shorter than span_size came: nothing may follow */
+	uint64_t unsettled; /* bytes written to fd_tar, and not yet the store's */
+	uint64_t told_ms;   /* when progress was told last */
 };
 
-/* Runs it. @p is zeroed but for in, known and fd_tar; free it with pass_done() in any case. */
+/* Runs it. @p is zeroed but for in, known and fd_tar; free it with pass_done() in any case, once
+ * its file is there or gone. */
 int pass_run(struct pass *p, struct err *e);
 void pass_done(struct pass *p);
+/* What was written is the store's now (@listed), or it is gone again (space.h). */
+void pass_settle(struct pass *p, bool listed);
 
 /* The index that was found: it borrows from @p. */
 struct index pass_index(const struct pass *p);

@@ -9,6 +9,7 @@
 #include "plugin/engine.h"
 #include "plugin/loop.h"
 #include "plugin/store/layer.h"
+#include "plugin/store/space.h"
 
 /* What failed is wanted again after so long, and longer the longer nothing comes. */
 #define AGAIN_MIN_MS 400
@@ -40,6 +41,7 @@ bool patience_want(struct patience *p, bool busy)
 	uint64_t now = clock_ms();
 
 	note_error(p);
+	p->closed = space_closed(p->en->space, p->l->index.span_size) < 0;
 	if (busy || now < p->again_ms)
 		return false;
 	p->again_ms = now + p->delay_ms;
@@ -67,6 +69,9 @@ int patience_left(struct patience *p, uint64_t there, bool working, const char *
 	p->had = there;
 	if (now - p->since_ms > FULL_MS && store_full(p->l))
 		return err_errno(e, -ENOSPC, "%s", what);
+	if (now - p->since_ms > FULL_MS && p->closed)
+		return err_set(e, -EDQUOT, "%s: no room: cache.max (tarn.conf) is nearly reached",
+			       what);
 	/* As long as two readers, one after the other, would have waited. */
 	if (now - p->since_ms > 2 * (uint64_t)p->en->slots->settings.deadline_ms)
 		return err_set(e, -ETIMEDOUT, "%s: cannot be brought here: %s", what,

@@ -21,6 +21,7 @@ struct patience {
 	uint64_t had;            /* bytes that were here then */
 	uint64_t again_ms;       /* clock_ms() when what is absent is to be wanted again */
 	uint64_t delay_ms;
+	bool closed;   /* content that nobody waits for is not taken just now */
 	char why[256]; /* what a source said last */
 };
 
@@ -33,7 +34,7 @@ bool patience_want(struct patience *p, bool busy);
 
 /*
  * After each look: @there bytes are here; @working: something else is done about the layer that
- * takes its time. 0, or with words that begin with @what: -ENOSPC, -ETIMEDOUT. The task's.
+ * takes its time. 0, or with words that begin with @what: -ENOSPC, -EDQUOT, -ETIMEDOUT. The task's.
  */
 int patience_left(struct patience *p, uint64_t there, bool working, const char *what,
 		  struct err *e);

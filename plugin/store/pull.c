@@ -19,6 +19,7 @@
 #include "plugin/store/parents.h"
 #include "plugin/store/resolve.h"
 #include "plugin/store/sources.h"
+#include "plugin/store/space.h"
 #include "plugin/store/whole.h"
 
 /* One pull. */
@@ -83,6 +84,17 @@ static void fill_ingest(struct pull *p, uint32_t i, const char *what, struct ing
 	set_source(p, &in->blob);
 }
 
+/* Once more when the disk was full and something idle could go. */
+static int ingest(struct ingest *in, struct err *e)
+{
+	struct err why = ERR_INIT;
+	int r = layer_ingest(in, &why);
+
+	if ((r == -ENOSPC || r == -EDQUOT) && space_make(in->en, in->blob.size, true))
+		return layer_ingest(in, e);
+	return r < 0 ? err_take(e, r, why.text, &why.links) : r;
+}
+
 /* The layer's claim is held: nobody else makes it or removes it. */
 static int get_layer(struct pull *p, uint32_t i, struct ingest *in, struct err *e)
 {
@@ -91,11 +103,13 @@ static int get_layer(struct pull *p, uint32_t i, struct ingest *in, struct err *
 	r = layer_exists(p->en, &in->diff_id, &in->scope, &in->blob.digest, &in->tar_size, e);
 	if (r < 0)
 		return r;
-	p->partial[i] = r > 0 || !in->keep;
-	if (r == 2)
+	p->partial[i] = r > 0;
+	if (r == 2) {
 		r = sources_remember(p->en, &in->diff_id, &in->scope, in->from, e);
-	else
-		r = layer_ingest(in, e);
+	} else {
+		r = ingest(in, e);
+		p->partial[i] |= !in->keep;
+	}
 	return r < 0 ? r : layer_learn_source(p->en, &in->diff_id, &in->scope, in->from, e);
 }
 

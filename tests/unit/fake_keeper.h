@@ -27,6 +27,7 @@
 #include "plugin/store/files.h"
 #include "plugin/store/kept.h"
 #include "plugin/store/layer.h"
+#include "tests/unit/fake_space.h"
 
 struct fake_mount {
 	struct digest diff_id;

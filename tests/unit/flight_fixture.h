@@ -13,6 +13,7 @@
 #include "plugin/store/layer.h"
 #include "plugin/store/load.h"
 #include "plugin/store/present.h"
+#include "tests/unit/fake_space.h"
 #include "tests/unit/fill_fixture.h"
 
 /*
@@ -177,6 +178,10 @@ static inline struct fixture *setup_codec(enum codec_kind codec)
 	rechecks = denials = denied_with = denied_span = synced = completed = opens = 0;
 	open_result = write_result = sync_result = 0;
 	told_result = 1;
+	fake_space.taking = 0;
+	fake_space.makes = false;
+	fake_space.wants = 0;
+	fake_space.taken = 0;
 	sync_gated = write_gated = whole_gated = false;
 	sem_init(&whole_begun, 0, 0);
 	sem_init(&whole_go, 0, 0);

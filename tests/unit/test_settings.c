@@ -86,6 +86,8 @@ static void every_key(void **state)
 			      "fault.deadline = 5m\n"
 			      "  exec.fill_max=1G   # the large ones\n"
 			      "exec.wait\t=\t0\n"
+			      "cache.max = 20G\n"
+			      "cache.low = 15G\n"
 			      "fill.readahead = 512K\n"
 			      "fill.fetchers = 7\r\n"
 			      "mount.readahead = 2M\n"
@@ -98,6 +100,8 @@ static void every_key(void **state)
 	assert_int_equal(s.deadline_ms, 300000);
 	assert_int_equal(s.exec_fill_max, 1 << 30);
 	assert_int_equal(s.exec_wait_ms, 0);
+	assert_int_equal(s.cache_max, 20ull << 30);
+	assert_int_equal(s.cache_low, 15ull << 30);
 	assert_int_equal(s.readahead, 512 << 10);
 	assert_int_equal(s.fetchers, 7);
 	assert_int_equal(s.erofs_ra_kb, 2048);

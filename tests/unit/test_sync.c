@@ -42,6 +42,71 @@ static void a_full_store_is_told(void **state)
 	wait_state(x, 1, 1, SPAN_DIRTY);
 }
 
+static int do_room(void *ctx)
+{
+	struct ask *a = ctx;
+
+	flight_room(a->x->en.flight, (int)a->state);
+	return 0;
+}
+
+static void room(struct fixture *x, int err)
+{
+	struct ask a = {.x = x, .state = (enum span_state)err};
+
+	loop_call(x->en.loop, do_room, &a);
+}
+
+static void readers_wait_while_room_is_made(void **state)
+{
+	struct fixture *x = *state;
+
+	add_fetcher(x);
+	fake_space.makes = true;
+	write_result = -ENOSPC;
+	want(x, 1, 1, PRIO_DEMAND);
+	wait_for(&fake_space.wants, 1);
+	assert_int_equal(fake_space.want_err, -ENOSPC);
+	assert_true(fake_space.want_disk);
+	/* Nothing is fetched meanwhile. */
+	want(x, 2, 2, PRIO_DEMAND);
+	usleep(100000);
+	assert_int_equal(count(x, 1, 2, SPAN_QUEUED), 2);
+	assert_int_equal(fake_space.wants, 1);
+	assert_int_equal(denials, 0);
+	write_result = 0;
+	room(x, 0);
+	wait_state(x, 1, 2, SPAN_DIRTY);
+	assert_int_equal(fake_space.taken, 2 * FIXTURE_SPAN);
+	/* In vain: whoever waits is told, and goes on later. */
+	fake_space.taking = -EDQUOT;
+	want(x, 3, 3, PRIO_DEMAND);
+	wait_for(&fake_space.wants, 2);
+	assert_false(fake_space.want_disk);
+	want(x, 4, 4, PRIO_DEMAND);
+	room(x, -EDQUOT);
+	wait_for(&denials, 2);
+	assert_int_equal(denied_with, EDQUOT);
+	assert_int_equal(count(x, 3, 4, SPAN_ABSENT), 2);
+	fake_space.taking = 0;
+	want(x, 3, 4, PRIO_DEMAND);
+	wait_state(x, 3, 4, SPAN_DIRTY);
+	assert_int_equal(fake_space.taken, 4 * FIXTURE_SPAN);
+}
+
+static void what_nobody_waits_for_makes_no_room(void **state)
+{
+	struct fixture *x = *state;
+
+	add_fetcher(x);
+	fake_space.makes = true;
+	fake_space.taking = -EDQUOT;
+	want(x, 1, 3, PRIO_FILL);
+	wait_state(x, 1, 3, SPAN_ABSENT);
+	assert_int_equal(fake_space.wants, 0);
+	assert_int_equal(denials, 0);
+}
+
 static void a_failed_sync_makes_dirty_spans_absent(void **state)
 {
 	struct fixture *x = *state;
@@ -280,6 +345,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		gzip_test(a_full_store_is_told),
+		gzip_test(readers_wait_while_room_is_made),
+		gzip_test(what_nobody_waits_for_makes_no_room),
 		gzip_test(a_failed_sync_makes_dirty_spans_absent),
 		gzip_test(a_sync_is_only_good_for_what_was_written_before_it),
 		gzip_test(what_was_being_written_when_a_sync_failed_is_not_trusted),
