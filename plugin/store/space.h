@@ -26,7 +26,8 @@ struct space *space_free(struct space *s); /* NULL-safe */
 
 /*
  * Before @bytes are written to a tar: 0, and they count, or -EDQUOT. Then space_wrote(), or
- * space_give_back() when it failed. What nobody waits for (@waited false) never makes anything else go.
+ * space_give_back() when it failed. What nobody waits for (@waited false) never makes anything else
+ * go.
  */
 int space_take(struct space *s, uint64_t bytes, bool waited);
 void space_wrote(struct space *s, uint64_t bytes);
