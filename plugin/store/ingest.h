@@ -29,6 +29,7 @@ struct ingest {
 	struct descriptor blob;
 	const struct source *from;
 	bool keep;                 /* the content too; else the tar is one hole of the full size */
+	bool must;                 /* ...or it fails; else a full store keeps none of it */
 	const char *what;          /* "layer sha256:…" */
 	const struct watch *watch; /* may be NULL */
 	uint64_t tar_size;         /* set on success */

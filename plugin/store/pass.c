@@ -83,12 +83,12 @@ static int check_span(struct pass *p, const struct fetch_note *n, struct err *e)
 	return 0;
 }
 
-/* A pull goes on when there is no room for content: what is needed can be had again later. */
+/* Where there is no room for content a pull may go on: it can be had again when it is needed. */
 static int keep_span(struct pass *p, const void *data, uint32_t len, struct err *e)
 {
 	int r = space_pwrite(p->in->en, p->fd_tar, data, len, p->tar_size);
 
-	if (r == -ENOSPC || r == -EDQUOT) {
+	if ((r == -ENOSPC || r == -EDQUOT) && !p->in->must) {
 		log_warn("%s: no room to keep its content: %s", p->in->what, err_words(r));
 		r = ftruncate(p->fd_tar, 0) < 0 ? -errno : 0;
 		pass_settle(p, false);

@@ -78,6 +78,7 @@ static void fill_ingest(struct pull *p, uint32_t i, const char *what, struct ing
 		.blob = p->rs->manifest.layers[i],
 		.from = p->from,
 		.keep = keeps_content(p),
+		.must = p->rq->keep == PULL_ALL,
 		.what = what,
 		.watch = p->watch,
 	};

@@ -294,15 +294,12 @@ mount_image() { # name
 	fails 1 "No space left on device" tarn -q pull --keep=all "$source" --name big
 	[ "$(tarn images --json | jq length)" = 0 ]
 	taken <<<fine
-	# What does not keep content has room enough, and its readers get what they ask for, until the
-	# disk is full: then an error, and nothing else is the worse for it.
+	# What does not keep content has room enough, and its readers get what they ask for: what is idle
+	# goes for it.
 	tarn -q pull --keep=none "$source" --name big
 	mount_image big
 	same_noise 0
-	run cat "$RIG/at/"noise*
-	[ "$status" = 1 ]
-	[[ $output == *"Input/output error"* ]]
-	grep -q "No space left on device" "$RIG/tarnd.log"
+	cat "$RIG/at/"noise* >/dev/null
 	same_noise 0
 	tarn -q evict big
 	same_noise 11
