@@ -117,13 +117,13 @@ static void tell_full(struct flight *f, struct layer *l, uint32_t span, int err)
 	f->full_until_ms = now + FULL_PAUSE_MS;
 }
 
-/* What is idle goes first, if a reader waits. */
+/* What is idle goes first, if a reader waits. While we stop it is the next engine's business. */
 void span_no_room(struct flight *f, struct layer *l, uint32_t span, int err, bool disk)
 {
 	uint32_t len = index_span_len(&l->index, span);
 
 	if (l->spans[span].prio == PRIO_DEMAND && !flight_draining(f, l) &&
-	    space_want(f->en->space, len, err, disk)) {
+	    (f->en->stopping || space_want(f->en->space, len, err, disk))) {
 		f->no_room = true;
 		span_again(f, l, span);
 		return;

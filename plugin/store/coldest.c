@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
@@ -16,6 +17,8 @@
 #include "plugin/store/kept.h"
 #include "plugin/store/layer.h"
 #include "plugin/store/pins.h"
+
+#define DISTURBED_US 200000
 
 /* Something that can go as one. */
 struct piece {
@@ -35,6 +38,7 @@ struct survey {
 	size_t npieces, max_pieces;
 	struct holder *holder; /* owned */
 	size_t nholders, max_holders;
+	bool disturbed; /* see coldest.h */
 };
 
 static void survey_free(struct survey *s)
@@ -186,12 +190,15 @@ static uint64_t evict_older(struct survey *s, uint64_t age_ns, uint64_t bytes,
 		const struct holder *h = &s->holder[i];
 		struct err e = ERR_INIT;
 		struct evicted ev;
+		int r;
 
 		if (h->oldest_ns < age_ns)
 			continue;
 		want->free = bytes - freed;
-		if (evict_layer(s->en, &h->diff_id, &h->scope, want, &ev, &e) < 0 &&
-		    e.code != -EBUSY)
+		r = evict_layer(s->en, &h->diff_id, &h->scope, want, &ev, &e);
+		if (r == -EBUSY || r == -ESHUTDOWN)
+			s->disturbed = true;
+		else if (r < 0)
 			log_warn("making room: %s", e.text);
 		freed += ev.freed;
 		if (want->cancelled(want->ctx))
@@ -200,7 +207,8 @@ static uint64_t evict_older(struct survey *s, uint64_t age_ns, uint64_t bytes,
 	return freed;
 }
 
-uint64_t coldest_evict(struct engine *en, uint64_t bytes, bool (*cancelled)(void *ctx), void *ctx)
+struct coldest coldest_evict(struct engine *en, uint64_t bytes, bool (*cancelled)(void *ctx),
+			     void *ctx)
 {
 	_cleanup_(survey_free) struct survey s = {.en = en};
 	struct evict_want want = {.pinned = pinned, .cancelled = cancelled, .ctx = ctx};
@@ -210,7 +218,7 @@ uint64_t coldest_evict(struct engine *en, uint64_t bytes, bool (*cancelled)(void
 
 	if (survey(&s, &e) < 0) {
 		log_error("%s", e.text);
-		return 0;
+		return (struct coldest){.freed = 0};
 	}
 	/* What is in use stays, so the next oldest are tried, twice as much each time. */
 	while (freed < bytes && at < s.npieces && !cancelled(ctx)) {
@@ -222,5 +230,7 @@ uint64_t coldest_evict(struct engine *en, uint64_t bytes, bool (*cancelled)(void
 	if (freed > 0)
 		log_debug("made room: %" PRIu64 " MiB of what was not used for longest",
 			  freed >> 20);
-	return freed;
+	else if (s.disturbed)
+		usleep(DISTURBED_US);
+	return (struct coldest){.freed = freed, .disturbed = s.disturbed};
 }

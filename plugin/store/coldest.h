@@ -10,9 +10,16 @@ struct engine;
 /*
  * Evicts what no fault has wanted for longest, of all layers, until @bytes are free or nothing
  * more is idle: spans of mounted layers by their last fault, layers that are not mounted whole, by
- * their last use. Pinned content stays, and nobody is denied. Returns the bytes freed; failures
- * are logged. Tasks only. @cancelled ends it soon.
+ * their last use. Pinned content stays, and nobody is denied. Failures are logged. Tasks only.
+ * @cancelled ends it soon.
  */
-uint64_t coldest_evict(struct engine *en, uint64_t bytes, bool (*cancelled)(void *ctx), void *ctx);
+struct coldest {
+	uint64_t freed; /* bytes */
+	/* Somebody else is evicting, or tarnd stops: that nothing went does not mean that nothing
+	 * can. A moment was waited then. */
+	bool disturbed;
+};
+struct coldest coldest_evict(struct engine *en, uint64_t bytes, bool (*cancelled)(void *ctx),
+			     void *ctx);
 
 #endif

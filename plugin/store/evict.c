@@ -23,6 +23,8 @@
 #include "plugin/store/load.h"
 #include "plugin/store/space.h"
 
+#define TURN_US 20000
+
 /* --- on the loop --- */
 
 static int begin(void *ctx)
@@ -30,6 +32,7 @@ static int begin(void *ctx)
 	struct work *w = ctx;
 	struct layer *l = engine_layer(w->en, &w->diff_id, &w->scope);
 
+	w->counts = space_counts(w->en->space);
 	if (!l || l->unmounting)
 		return -ENOENT;
 	if (l->evicting)
@@ -232,8 +235,20 @@ static int account(void *ctx)
 	const struct work *w = ctx;
 
 	w->en->count.evicted += w->done.freed;
-	space_freed(w->en->space, w->done.freed);
+	space_freed(w->en->space, w->done.freed, w->counts);
 	return 0;
+}
+
+/* What makes room in the background ends soon, and nobody who asked is to hear of it. */
+static int begin_in_turn(struct work *w)
+{
+	const struct evict_want *want = w->want;
+	int r;
+
+	while ((r = loop_call(w->en->loop, begin, w)) == -EBUSY && want->deny &&
+	       !(want->cancelled && want->cancelled(want->ctx)))
+		usleep(TURN_US);
+	return r;
 }
 
 int evict_layer(struct engine *en, const struct digest *diff_id, const struct digest *scope,
@@ -243,7 +258,7 @@ int evict_layer(struct engine *en, const struct digest *diff_id, const struct di
 	int r;
 
 	*ret = (struct evicted){0};
-	r = loop_call(en->loop, begin, &w);
+	r = begin_in_turn(&w);
 	if (r < 0 && r != -ENOENT)
 		return err_set(e, r, "the layer is being evicted already");
 	r = r == -ENOENT ? evict_unmounted(&w, e) : evict_mounted(&w, e);

@@ -38,7 +38,10 @@ struct evicted {
 	uint64_t kept_in_use;
 };
 
-/* Tasks only. -EBUSY: somebody else evicts this layer. What was freed until a failure counts. */
+/*
+ * Tasks only. What was freed until a failure counts. -EBUSY: somebody else evicts this layer, whose
+ * end an explicit eviction waits for.
+ */
 int evict_layer(struct engine *en, const struct digest *diff_id, const struct digest *scope,
 		const struct evict_want *want, struct evicted *ret, struct err *e);
 

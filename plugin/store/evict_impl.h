@@ -29,6 +29,7 @@ struct work {
 	struct digest diff_id, scope;
 	struct layer *l; /* a reference is held */
 	bool was_complete;
+	uint64_t counts; /* space_counts() when it began */
 	uint32_t cursor; /* the next span to look at */
 	uint32_t batch[BATCH_SPANS];
 	bool granted[BATCH_SPANS];

@@ -30,6 +30,7 @@ struct space {
 	uint64_t used;           /* bytes of content */
 	uint64_t in_flight;      /* of them, those that are not written yet */
 	uint64_t since_count;    /* of them, those that a count may not have seen */
+	uint64_t counts;         /* how often the store was counted */
 	bool counted;            /* `used` is more than what came since the start */
 	bool busy;               /* a thread of ours makes room */
 	bool told;               /* somebody was told that it does */
@@ -63,14 +64,16 @@ static uint64_t high(const struct space *s)
 	return low(s) + (settings(s)->cache_max - low(s)) / 2;
 }
 
-static int check(const struct space *s, uint64_t bytes, bool waited)
+static int check(struct space *s, uint64_t bytes, bool waited)
 {
 	const uint64_t max = settings(s)->cache_max;
 
+	if (max && !s->counted)
+		obey_settings(s);
 	return max && (!s->counted || s->used + bytes > (waited ? max : high(s))) ? -EDQUOT : 0;
 }
 
-int space_closed(const struct space *s, uint64_t bytes)
+int space_closed(struct space *s, uint64_t bytes)
 {
 	return check(s, bytes, false);
 }
@@ -106,9 +109,16 @@ void space_give_back(struct space *s, uint64_t bytes)
 	less(&s->since_count, bytes);
 }
 
-void space_freed(struct space *s, uint64_t bytes)
+uint64_t space_counts(const struct space *s)
 {
-	less(&s->used, bytes);
+	return s->counts;
+}
+
+void space_freed(struct space *s, uint64_t bytes, uint64_t counts)
+{
+	/* A count since then may have missed it already. */
+	if (counts == s->counts)
+		less(&s->used, bytes);
 }
 
 static int begin_count(void *ctx)
@@ -130,6 +140,7 @@ static int end_count(void *ctx)
 
 	/* What came meanwhile may be in it twice, until the next count. */
 	c->s->used = c->bytes + c->s->since_count;
+	c->s->counts++;
 	c->s->counted = true;
 	return 0;
 }
@@ -159,9 +170,13 @@ struct need {
 	uint64_t bytes; /* that are too much */
 	bool fits;      /* nothing is: what was in the way has gone already */
 	bool stopping;
+	bool awaited; /* by readers */
 };
 
-/* How much is too much, on the loop. @bytes are wanted for @err, or none for 0. */
+/*
+ * How much is too much, on the loop. @bytes are wanted by somebody who waits, so that not all is
+ * made at once that the settings want; none for 0.
+ */
 static int find_need(void *ctx)
 {
 	struct need *n = ctx;
@@ -169,10 +184,13 @@ static int find_need(void *ctx)
 	const uint64_t max = settings(s)->cache_max, wanted = n->bytes;
 
 	n->stopping = s->en->stopping;
+	n->awaited = s->told;
 	n->bytes = 0;
 	if (max && s->used + wanted > low(s))
 		n->bytes = s->used + wanted - low(s);
-	n->fits = !max || s->used + wanted <= max;
+	n->fits = !max || (s->counted && s->used + wanted <= max);
+	if (wanted && n->bytes > STEP)
+		n->bytes = s->used + wanted > max + STEP ? s->used + wanted - max : STEP;
 	return 0;
 }
 
@@ -184,6 +202,15 @@ static bool stopping(void *ctx)
 	return n.stopping;
 }
 
+/* What the settings want can take longer than readers may wait: they have a try of their own. */
+static bool in_the_way(void *ctx)
+{
+	struct need n = {.s = ctx};
+
+	loop_call(n.s->en->loop, find_need, &n);
+	return n.stopping || n.awaited;
+}
+
 /*
  * In a task: room for @bytes, 0: as the settings say. True when they may have some now. What went
  * is told in any case.
@@ -191,6 +218,7 @@ static bool stopping(void *ctx)
 static bool make(struct space *s, uint64_t bytes, bool disk, uint64_t *ret_freed)
 {
 	struct need n = {.s = s, .bytes = bytes};
+	struct coldest c = {.freed = 0};
 	bool fits;
 
 	pthread_mutex_lock(&s->making);
@@ -199,12 +227,14 @@ static bool make(struct space *s, uint64_t bytes, bool disk, uint64_t *ret_freed
 	loop_call(s->en->loop, find_need, &n);
 	fits = n.fits && !disk;
 	if (disk && n.bytes < STEP)
-		n.bytes = bytes > STEP ? bytes : STEP;
-	*ret_freed = 0;
+		n.bytes = STEP;
+	if (disk && n.bytes < bytes)
+		n.bytes = bytes;
 	if (n.bytes > 0 && !n.stopping)
-		*ret_freed = coldest_evict(s->en, n.bytes, stopping, s);
+		c = coldest_evict(s->en, n.bytes, bytes ? stopping : in_the_way, s);
 	pthread_mutex_unlock(&s->making);
-	return fits || *ret_freed > 0;
+	*ret_freed = c.freed;
+	return fits || c.freed > 0 || c.disturbed;
 }
 
 /* --- by a thread of our own --- */
@@ -218,9 +248,9 @@ struct job {
 	bool made;
 };
 
-static void judge(struct space *s, const struct job *j)
+static void judge(struct space *s, const struct job *j, bool cut)
 {
-	if (j->freed == 0)
+	if (j->freed == 0 && !cut && (!s->counted || s->used > high(s)))
 		s->quiet_until_ms = clock_ms() + QUIET_MS;
 	if (j->made || j->err == 0)
 		return;
@@ -238,7 +268,9 @@ static void job_done(void *ctx)
 	bool told = s->told;
 
 	s->busy = s->told = false;
-	judge(s, j);
+	/* A stop ends it early, and says nothing: who waits does so for the next engine. */
+	j->made |= s->en->stopping;
+	judge(s, j, told && j->err == 0);
 	if (told)
 		flight_room(s->en->flight, j->made || j->err == 0 ? 0 : j->err);
 	free(j);

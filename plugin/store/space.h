@@ -32,8 +32,9 @@ struct space *space_free(struct space *s); /* NULL-safe */
 int space_take(struct space *s, uint64_t bytes, bool waited);
 void space_wrote(struct space *s, uint64_t bytes);
 void space_give_back(struct space *s, uint64_t bytes);
-/* An eviction gave @bytes of disk back. */
-void space_freed(struct space *s, uint64_t bytes);
+/* An eviction gave @bytes of disk back; @counts is what space_counts() said when it began. */
+void space_freed(struct space *s, uint64_t bytes, uint64_t counts);
+uint64_t space_counts(const struct space *s);
 
 /*
  * @bytes could not be written for @err, and a reader waits for them. @disk: the file system said
@@ -44,7 +45,7 @@ void space_freed(struct space *s, uint64_t bytes);
 bool space_want(struct space *s, uint64_t bytes, int err, bool disk);
 
 /* What space_take() would say now of @bytes that nobody waits for. */
-int space_closed(const struct space *s, uint64_t bytes);
+int space_closed(struct space *s, uint64_t bytes);
 
 /* A thread of its own is making room; it ends soon once the engine is stopping. */
 bool space_busy(const struct space *s);

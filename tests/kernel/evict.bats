@@ -180,3 +180,20 @@ hold() { # how file
 	tarn -q evict --all
 	[ "$(resident)" = 0 ]
 }
+
+@test "evictions of the same layer take turns, and none fails over it" {
+	start_tarnd
+	lake "$(image_debian gzip)" debian
+	evict_often() { # file
+		local i
+		for i in {1..5}; do
+			cat "$RIG/m/usr/bin/"[a-m]* >/dev/null 2>&1 || : # EBUSY is no concern here
+			tarn -q evict debian || echo "$i" >>"$1"
+		done
+	}
+	evict_often "$RIG/failed" &
+	other=$!
+	evict_often "$RIG/failed"
+	wait "$other"
+	[ ! -e "$RIG/failed" ]
+}

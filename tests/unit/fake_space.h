@@ -12,7 +12,7 @@
 static struct {
 	atomic_int taking; /* what space_take() and space_pwrite() say */
 	atomic_bool makes; /* room is being made for whoever wants it */
-	atomic_uint wants;
+	atomic_uint wants, gave_back;
 	_Atomic int64_t taken; /* bytes, less what was given back */
 	atomic_int want_err;
 	atomic_bool want_disk;
@@ -28,11 +28,12 @@ int space_take(struct space *s, uint64_t bytes, bool waited)
 void space_give_back(struct space *s, uint64_t bytes)
 {
 	fake_space.taken -= (int64_t)bytes;
+	fake_space.gave_back++;
 }
 
 void space_wrote(struct space *s, uint64_t bytes) {}
 
-void space_freed(struct space *s, uint64_t bytes) {}
+void space_freed(struct space *s, uint64_t bytes, uint64_t counts) {}
 
 void space_settle(struct engine *en, uint64_t bytes, bool listed)
 {
@@ -48,7 +49,7 @@ bool space_want(struct space *s, uint64_t bytes, int err, bool disk)
 	return fake_space.makes;
 }
 
-int space_closed(const struct space *s, uint64_t bytes)
+int space_closed(struct space *s, uint64_t bytes)
 {
 	return fake_space.taking;
 }

@@ -180,7 +180,7 @@ static inline struct fixture *setup_codec(enum codec_kind codec)
 	told_result = 1;
 	fake_space.taking = 0;
 	fake_space.makes = false;
-	fake_space.wants = 0;
+	fake_space.wants = fake_space.gave_back = 0;
 	fake_space.taken = 0;
 	sync_gated = write_gated = whole_gated = false;
 	sem_init(&whole_begun, 0, 0);

@@ -94,6 +94,28 @@ static void readers_wait_while_room_is_made(void **state)
 	assert_int_equal(fake_space.taken, 4 * FIXTURE_SPAN);
 }
 
+static int do_stop(void *ctx)
+{
+	((struct fixture *)ctx)->en.stopping = true;
+	return 0;
+}
+
+/* No room is made any more: that is for the next engine, which finds them where they are. */
+static void readers_on_a_full_store_wait_over_a_stop(void **state)
+{
+	struct fixture *x = *state;
+
+	add_fetcher(x);
+	loop_call(x->en.loop, do_stop, x);
+	write_result = -ENOSPC;
+	want(x, 1, 1, PRIO_DEMAND);
+	wait_for(&fake_space.gave_back, 1);
+	usleep(100000);
+	assert_int_equal(count(x, 1, 1, SPAN_QUEUED), 1);
+	assert_int_equal(denials, 0);
+	assert_int_equal(fake_space.gave_back, 1);
+}
+
 static void what_nobody_waits_for_makes_no_room(void **state)
 {
 	struct fixture *x = *state;
@@ -346,6 +368,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		gzip_test(a_full_store_is_told),
 		gzip_test(readers_wait_while_room_is_made),
+		gzip_test(readers_on_a_full_store_wait_over_a_stop),
 		gzip_test(what_nobody_waits_for_makes_no_room),
 		gzip_test(a_failed_sync_makes_dirty_spans_absent),
 		gzip_test(a_sync_is_only_good_for_what_was_written_before_it),
