@@ -30,7 +30,6 @@ struct pull {
 	struct resolved *rs;           /* owned */
 	struct record *rec;            /* owned; filled layer by layer */
 	struct source *from;           /* owned; of the layer in hand */
-	bool partial[LIMIT_LAYERS];    /* of rec->layers: its content may not all be there */
 };
 
 static void pull_done(struct pull *p)
@@ -97,20 +96,17 @@ static int ingest(struct ingest *in, struct err *e)
 }
 
 /* The layer's claim is held: nobody else makes it or removes it. */
-static int get_layer(struct pull *p, uint32_t i, struct ingest *in, struct err *e)
+static int get_layer(struct pull *p, struct ingest *in, struct err *e)
 {
 	int r;
 
 	r = layer_exists(p->en, &in->diff_id, &in->scope, &in->blob.digest, &in->tar_size, e);
 	if (r < 0)
 		return r;
-	p->partial[i] = r > 0;
-	if (r == 2) {
+	if (r == 2)
 		r = sources_remember(p->en, &in->diff_id, &in->scope, in->from, e);
-	} else {
+	else
 		r = ingest(in, e);
-		p->partial[i] |= !in->keep;
-	}
 	return r < 0 ? r : layer_learn_source(p->en, &in->diff_id, &in->scope, in->from, e);
 }
 
@@ -129,7 +125,7 @@ static int pull_layer(struct pull *p, uint32_t i, struct err *e)
 		if (claim_take(&c, CLAIM_INGEST, &in.diff_id, cancelled, (void *)p->watch) < 0)
 			return err_set(e, -EPIPE, "%s: the client went away", what);
 	}
-	r = get_layer(p, i, &in, e);
+	r = get_layer(p, &in, e);
 	if (r < 0)
 		return r;
 	if (watch_tell(p->watch, what, in.blob.size, in.blob.size) < 0)
@@ -157,10 +153,11 @@ static int fill_layer(struct pull *p, const struct record_layer *l, struct err *
 	return r;
 }
 
+/* Also what was whole when it came: it may have had to make room for the layers after it. */
 static int fill_all(struct pull *p, struct err *e)
 {
 	for (uint32_t i = 0; i < p->rec->nlayers; i++) {
-		int r = p->partial[i] ? fill_layer(p, &p->rec->layers[i], e) : 0;
+		int r = fill_layer(p, &p->rec->layers[i], e);
 
 		if (r < 0)
 			return r;

@@ -109,3 +109,36 @@ below() { [ "$(resident)" -le $(($1 << 20)) ]; }
 	lake_mount debian
 	cmp "$(debian_tree)/usr/bin/bash" "$RIG/m/usr/bin/bash"
 }
+
+@test "pull --keep=all is done when every layer is local, not only the last ones" {
+	settings 'cache.max = 100M'
+	start_tarnd --config "$RIG/tarn.conf"
+	for layer in 1 2 3; do
+		mkdir "$RIG/$layer"
+		yes $layer | head -c 40M >"$RIG/$layer/of$layer"
+		tar -C "$RIG/$layer" -cf "$RIG/$layer.tar" .
+	done
+	"$RIG_FIXTURES/mkimage.py" "$RIG/img" "$RIG"/[123].tar
+	start_pyregistry "$RIG/img"
+	# The third finds room, as the first is old enough by then to make it.
+	registry_control '{"fault":"slow"}'
+	run tarn -q pull --keep=all "$REGISTRY/img" --name img
+	[ "$status" = 1 ]
+	[[ $output == *cache.max* ]]
+	registry_control '{}'
+	settings 'cache.max = 200M'
+	kill -HUP "$TARND_PID"
+	sleep 1
+	tarn -q pull --keep=all "$REGISTRY/img" --name img
+	[ "$(resident)" -ge $((120 << 20)) ]
+}
+
+@test "fill begins at once under cache.max, before anything has been counted" {
+	settings 'cache.max = 2G'
+	start_tarnd --config "$RIG/tarn.conf"
+	tarn -q pull --keep=none "oci:$(image_debian gzip):latest" --name debian
+	stop_tarnd
+	start_tarnd --config "$RIG/tarn.conf"
+	tarn -q fill debian --wait
+	[ "$(resident)" -ge "$(whole)" ]
+}
