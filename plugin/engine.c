@@ -12,6 +12,7 @@
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
+#include "plugin/alone.h"
 #include "plugin/ctl/proto.h"
 #include "plugin/fault/fault.h"
 #include "plugin/fill/flight.h"
@@ -27,7 +28,6 @@
 
 #define TASK_STACK   (512u << 10)
 #define STOP_POLL_MS 20
-#define ALONE_MS     250 /* how often an engine without a keeper looks whether it may end */
 
 /* --- finding layers --- */
 
@@ -242,46 +242,6 @@ static void on_tell(void *ctx, const struct keep_reply *msg, int *fds)
 	}
 }
 
-/* --- without guardian and keeper --- */
-
-/* Is there a superblock of that device? Nobody would tell us of its end. */
-static bool is_mounted(const struct layer *l)
-{
-#ifdef SYS_ustat
-	char room[256] __attribute__((aligned(8))); /* struct ustat, which the C library dropped */
-
-	return syscall(SYS_ustat, (unsigned)l->fs_dev, room) == 0 || errno != EINVAL;
-#else
-	return true;
-#endif
-}
-
-static void end_when_unused(void *ctx)
-{
-	struct engine *en = ctx;
-
-	for (struct layer *l = en->layers; l; l = l->next) {
-		if (is_mounted(l)) {
-			loop_after(en->loop, ALONE_MS, end_when_unused, en, NULL);
-			return;
-		}
-	}
-	log_warn("nothing is mounted any more, and keeper and guardian are gone: the end");
-	_exit(EXIT_SUCCESS); /* and the anchor with it: the next tarnd finds the store free */
-}
-
-/* What is mounted can be served without them for as long as this process lives. */
-static void alone(struct engine *en)
-{
-	en->io_keep = loop_remove_io(en->io_keep);
-	atomic_store(&en->slots->guardian_pid, 0);
-	atomic_store(&en->slots->keeper_pid, 0);
-	log_error("keeper and guardian are gone: mounted layers are served on, nothing else; stop "
-		  "the containers, see that process %d ends, and start tarnd again",
-		  atomic_load(&en->slots->anchor_pid));
-	end_when_unused(en);
-}
-
 /* --- the keeper's socket --- */
 
 static void on_keeper(void *ctx, uint32_t events)
@@ -289,8 +249,9 @@ static void on_keeper(void *ctx, uint32_t events)
 	struct engine *en = ctx;
 	int r = keep_pump(en->keep);
 
-	if (r == -EPIPE && en->ready) {
-		alone(en);
+	/* Before the first start is over nothing is mounted; then the keeper's reason is told. */
+	if (r == -EPIPE && atomic_load(&en->slots->ready)) {
+		alone_begin(en);
 	} else if (r < 0) {
 		start_failed(en->slots, "engine: the keeper's socket", r, NULL);
 		_exit(EXIT_FAILURE);

@@ -176,7 +176,8 @@ static void say_hello(void *ctx)
 	struct keep_reply rep;
 	struct err e = ERR_INIT;
 
-	if (keep_call(en->keep, &hello, &rep, NULL, 0, &e) < 0) {
+	/* The loop sees by itself that there is no keeper any more. */
+	if (keep_call(en->keep, &hello, &rep, NULL, 0, &e) < 0 && e.code != -EPIPE) {
 		start_failed(en->slots, "engine: coming up", e.code, &e);
 		_exit(EXIT_FAILURE);
 	}

@@ -284,6 +284,22 @@ void slots_allow_exec(struct slots *t, const int group_fd[2])
 	}
 }
 
+void slots_mounted(struct slots *t, uint64_t dev, bool on)
+{
+	uint32_t n = atomic_load(&t->nmounted), i = 0;
+
+	while (i < n && t->mounted[i] != dev)
+		i++;
+	/* At no moment less is listed than there is. */
+	if (on && i == n && n < LIMIT_MOUNTED) {
+		t->mounted[n] = dev;
+		atomic_store(&t->nmounted, n + 1);
+	} else if (!on && i < n) {
+		t->mounted[i] = t->mounted[n - 1];
+		atomic_store(&t->nmounted, n - 1);
+	}
+}
+
 unsigned slots_waiting(const struct slots *t)
 {
 	unsigned n = 0;

@@ -88,6 +88,9 @@ struct slots {
 	/* Which slot each thread of the engine has in hand, + 1; 0 = none. Whoever finds the engine
 	 * dead adds a death to these slots and to no others. */
 	_Atomic uint32_t in_hand[SLOTS_HANDLERS];
+	/* The devices of mounted layers, for an engine that nobody can tell: alone.h. */
+	_Atomic uint32_t nmounted;
+	uint64_t mounted[LIMIT_MOUNTED];
 	struct settings settings; /* current settings; the keeper writes, the engine reads */
 	struct slot s[LIMIT_SLOTS];
 	/* Who we are at which repository (store/sources.h): written by the engine and lost with the
@@ -121,6 +124,9 @@ void slots_settle(struct slots *t, const int group_fd[2]);
 #define SLOTS_KEEP_MAX 16
 void slots_close_others(struct slots *t, const int *keep, int nkeep);
 
+/* A layer's file system with this device is mounted now, or not any more. */
+void slots_mounted(struct slots *t, uint64_t dev, bool on);
+
 /* --- keeper and anchor --- */
 
 /*
@@ -128,7 +134,8 @@ void slots_close_others(struct slots *t, const int *keep, int nkeep);
  * begun to deny is denied.
  */
 void slots_deny_again(struct slots *t, const int group_fd[2], enum slot_state state);
-/* Keeper: adds @tick_ms to every slot that waits for a source and denies with EIO those over
+/* Keeper, and an engine without one: adds @tick_ms to every slot that waits for a source and denies
+ * with EIO those over
  * @deadline. */
 unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
 		       uint32_t deadline_ms);
@@ -136,8 +143,8 @@ unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
 unsigned slots_engine_died(struct slots *t, const int group_fd[2]);
 
 /*
- * Keeper, with no engine left and none to come: exec and open events are allowed, for they read
- * nothing by themselves. Who reads content waits.
+ * Keeper with no engine left and none to come, or an engine that knows no layer: exec and open
+ * events are allowed, for they read nothing by themselves. Who reads content waits.
  */
 void slots_allow_exec(struct slots *t, const int group_fd[2]);
 

@@ -70,6 +70,7 @@ static int insert(void *ctx)
 
 	l->next = a->en->layers;
 	a->en->layers = l;
+	slots_mounted(a->en->slots, l->fs_dev, true);
 	if (l->complete)
 		layer_completed(a->en, l);
 	else if (l->nclean == l->index.nspans)

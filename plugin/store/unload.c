@@ -71,6 +71,7 @@ static int take_out(void *ctx)
 			break;
 		}
 	}
+	slots_mounted(a->en->slots, a->l->fs_dev, false);
 	layer_free(a->l);
 	return 0;
 }

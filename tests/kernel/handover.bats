@@ -159,6 +159,33 @@ kill_guardian_and_keeper() {
 	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
 }
 
+@test "all but the anchor are killed at once: readers get EIO in time, and it ends" {
+	stop_tarnd
+	echo 'fault.deadline = 4s' >"$RIG/tarn.conf"
+	start_tarnd --config "$RIG/tarn.conf"
+	anchor=$(tarnd_pid anchor)
+	mapfile -t three < <(tarnd_pid guardian; tarnd_pid keeper; tarnd_pid engine)
+	kill -STOP "${three[@]}"
+	kill -KILL "${three[@]}"
+	wait "$TARND_PID" || true
+	TARND_PID=''
+	# What nobody has can not be had; nobody waits for ever, and nobody sees zeros.
+	run timeout 30 cat "$RIG/m/usr/bin/perl"
+	[ "$status" = 1 ]
+	[[ $output == *"Input/output error"* ]]
+	run timeout 30 "$RIG/m/usr/bin/true"
+	[ "$status" != 124 ]
+	run "$B/tarnd" --store "$TARN_STORE" --socket "$TARN_SOCKET"
+	[ "$status" = 1 ]
+	[[ $output == *"see that process $anchor ends"* ]]
+	umount "$RIG/m"
+	rig_wait 10 "the end of the anchor" rig_gone "$anchor"
+	[ "$(grep -c 'what is missing cannot be had' "$RIG/tarnd.log")" = 1 ]
+	start_tarnd
+	lake_mount debian
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+}
+
 @test "guardian and keeper are killed at once with nothing mounted" {
 	lake_umount
 	kill_guardian_and_keeper

@@ -510,6 +510,24 @@ static void close_what_nobody_waits_for(void **state)
 	assert_int_equal(status, 0);
 }
 
+static void what_is_mounted_is_listed(void **state)
+{
+	slots_mounted(t, 7, true);
+	slots_mounted(t, 8, true);
+	slots_mounted(t, 7, true);
+	slots_mounted(t, 9, true);
+	assert_int_equal(t->nmounted, 3);
+	slots_mounted(t, 7, false);
+	slots_mounted(t, 7, false);
+	assert_int_equal(t->nmounted, 2);
+	assert_int_equal(t->mounted[0] + t->mounted[1], 17);
+	for (uint64_t dev = 100; dev < 100 + LIMIT_MOUNTED; dev++)
+		slots_mounted(t, dev, true);
+	assert_int_equal(t->nmounted, LIMIT_MOUNTED);
+	slots_mounted(t, 8, false);
+	assert_int_equal(t->nmounted, LIMIT_MOUNTED - 1);
+}
+
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, up, down)
 
 int main(void)
@@ -533,6 +551,7 @@ int main(void)
 		RIGGED(settle_lost_table),
 		RIGGED(settle_lost_twice),
 		RIGGED(close_what_nobody_waits_for),
+		RIGGED(what_is_mounted_is_listed),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
