@@ -5,17 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "oci/base/bytes.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
-#include "oci/base/fd.h"
 #include "oci/base/json_text.h"
 #include "plugin/ctl/proto.h"
 #include "plugin/ctl/verbs.h"
 #include "plugin/engine.h"
 #include "plugin/loop.h"
 #include "plugin/store/images.h"
-#include "plugin/store/kept.h"
 #include "plugin/store/layer.h"
 #include "plugin/store/load.h"
 #include "plugin/store/present.h"
@@ -192,21 +189,6 @@ int places_find(struct engine *en, const char *what, struct places *ret, struct 
 
 /* --- rows --- */
 
-/* Of a layer that is not mounted: the head of its present file says (present.h). */
-static bool closed_complete(struct engine *en, const struct place *p)
-{
-	const struct keep_file f = file_of_layer(KEEP_PRESENT, &p->diff_id, &p->scope);
-	const uint32_t whole = PRESENT_CLEAN | PRESENT_COMPLETE;
-	_cleanup_fd_ int fd = -1;
-	uint8_t head[16];
-	struct bytes b = bytes_of(head, sizeof(head));
-
-	if (file_open(en, &f, &fd, NULL) < 0 || fd_pread_full(fd, head, sizeof(head), 0) < 0)
-		return false;
-	bytes_take(&b, 8);
-	return bytes_le32(&b) == PRESENT_VERSION && (bytes_le32(&b) & whole) == whole;
-}
-
 const char *place_state(struct engine *en, const struct place *p)
 {
 	if (p->quarantined)
@@ -215,7 +197,7 @@ const char *place_state(struct engine *en, const struct place *p)
 		return "evicting";
 	if (!digest_is_zero(&p->scope))
 		return "unproven";
-	return p->complete || (!p->mounted && closed_complete(en, p)) ? "complete" : "lazy";
+	return p->complete || (!p->mounted && present_whole(en, &p->diff_id, &p->scope)) ? "complete" : "lazy";
 }
 
 static void put_place(struct json_gen *g, struct engine *en, const struct place *p)

@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "oci/base/buf.h"
+#include "oci/base/bytes.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
+#include "oci/base/fd.h"
 #include "plugin/engine.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
@@ -187,6 +189,20 @@ void present_synced(struct engine *en, struct layer *l)
 }
 
 /* --- reading --- */
+
+bool present_whole(struct engine *en, const struct digest *diff_id, const struct digest *scope)
+{
+	const struct keep_file f = file_of_layer(KEEP_PRESENT, diff_id, scope);
+	const uint32_t whole = PRESENT_CLEAN | PRESENT_COMPLETE;
+	_cleanup_fd_ int fd = -1;
+	uint8_t head[16]; /* magic, version, flags */
+	struct bytes b = bytes_of(head, sizeof(head));
+
+	if (file_open(en, &f, &fd, NULL) < 0 || fd_pread_full(fd, head, sizeof(head), 0) < 0)
+		return false;
+	bytes_take(&b, 8);
+	return bytes_le32(&b) == PRESENT_VERSION && (bytes_le32(&b) & whole) == whole;
+}
 
 int present_open(struct engine *en, const struct digest *diff_id, const struct digest *scope,
 		 uint32_t nspans, struct present *ret, struct err *e)

@@ -68,6 +68,9 @@ int present_decode(const void *data, size_t len, const struct digest *diff_id, u
 int present_store(struct engine *en, const struct digest *scope, const struct present *p,
 		  struct err *e);
 
+/* Does the file of a layer that is not mounted say that all of it is here, and was checked? */
+bool present_whole(struct engine *en, const struct digest *diff_id, const struct digest *scope);
+
 /*
  * What the file says, and from now on the file is not clean. Without a file, or with one that
  * cannot be read, no span is there.

@@ -17,6 +17,7 @@
 #include "plugin/store/kept.h"
 #include "plugin/store/load.h"
 #include "plugin/store/parents.h"
+#include "plugin/store/present.h"
 #include "plugin/store/resolve.h"
 #include "plugin/store/sources.h"
 #include "plugin/store/space.h"
@@ -145,6 +146,8 @@ static int fill_layer(struct pull *p, const struct record_layer *l, struct err *
 	struct layer *mounted;
 	int r;
 
+	if (present_whole(p->en, &l->diff_id, &scope))
+		return 0;
 	r = layer_mount(p->en, &l->diff_id, &scope, &mounted, e);
 	if (r < 0)
 		return r;
