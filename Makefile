@@ -105,9 +105,9 @@ $(B)/obj/plugin/isolate.o: ALL_CFLAGS += -I$(B)/gen
 $(B)/unit/%: $(B)/obj/tests/unit/%.o $(ARCHIVES)
 	$(link) $(call link_flags,tests/unit/$*.c) -lcmocka
 $(B)/test/replay-%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(ARCHIVES)
-	$(link)
+	$(link) $(call link_flags,tests/fuzz/fuzz_$*.c)
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(ARCHIVES)
-	$(link) -fsanitize=fuzzer
+	$(link) -fsanitize=fuzzer $(call link_flags,tests/fuzz/fuzz_$*.c)
 $(filter $(call bin,test,tests/system/*.c),$(HELPERS)): $(B)/test/%: $(B)/obj/tests/system/%.o
 $(filter $(call bin,test,tests/kernel/*.c),$(HELPERS)): $(B)/test/%: $(B)/obj/tests/kernel/%.o
 $(filter $(call bin,test,tests/bench/*.c),$(HELPERS)): $(B)/test/%: $(B)/obj/tests/bench/%.o
@@ -144,9 +144,11 @@ check-tsan: deps-check ## unit tests that use threads, under the thread sanitize
 	$(again) tsan B=$(B)/tsan SAN=thread
 tsan: $(call bin,unit,$(shell grep -ls pthread_ tests/unit/*.c))
 	$(Q)$(if $^,B=$(B) tests/run $^,echo 'no unit test uses threads')
-fuzz: deps-check ## each libFuzzer target for FUZZ_TIME seconds (30)
+# bash counts its own seconds by that name: only what is said to make counts.
+fuzz_time = $(if $(filter command line,$(origin SECONDS)),$(SECONDS))
+fuzz: deps-check ## each libFuzzer target for SECONDS=n (or FUZZ_TIME=n), else 30
 	$(again) fuzzers B=$(B)/fuzz CC=clang SAN=fuzzer-no-link,address,undefined
-	$(Q)B=$(B)/fuzz tests/fuzz/run $(FUZZERS)
+	$(Q)B=$(B)/fuzz $(if $(fuzz_time),FUZZ_TIME=$(fuzz_time)) tests/fuzz/run $(FUZZERS)
 fuzzers: $(addprefix $(B)/fuzz/,$(FUZZERS))
 lint: deps-check ## format, complexity, sizes, banned functions, spelling, static analysis
 	$(Q)tests/lint $(T)

@@ -25,11 +25,17 @@ static bool is_set(const struct edit *ed, const char *key)
 	return false;
 }
 
+/* What should be an object and is not is replaced by one: it has no members to be kept. */
+static size_t members(const struct json *v)
+{
+	return json_is_object(v) ? json_count(v) : 0;
+}
+
 static void put_root(const struct edit *ed, const struct json *root)
 {
 	json_open_map(ed->g, "root");
 	json_put_str(ed->g, "path", ed->root);
-	for (size_t i = 0; i < json_count(root); i++)
+	for (size_t i = 0; i < members(root); i++)
 		if (strcmp(json_key_at(root, i), "path") != 0)
 			json_put_value(ed->g, json_key_at(root, i), json_value_at(root, i));
 	json_close_map(ed->g);
@@ -38,7 +44,7 @@ static void put_root(const struct edit *ed, const struct json *root)
 static void put_annotations(const struct edit *ed, const struct json *old)
 {
 	json_open_map(ed->g, "annotations");
-	for (size_t i = 0; i < json_count(old); i++)
+	for (size_t i = 0; i < members(old); i++)
 		if (!is_set(ed, json_key_at(old, i)))
 			json_put_value(ed->g, json_key_at(old, i), json_value_at(old, i));
 	for (size_t i = 0; i < ed->n; i++)
@@ -55,7 +61,7 @@ int edit_config(const struct json *doc, const char *root, const struct edit_anno
 	if (!g)
 		return err_errno(e, -ENOMEM, "config.json");
 	json_open_map(g, NULL);
-	for (size_t i = 0; i < json_count(doc); i++) {
+	for (size_t i = 0; i < members(doc); i++) {
 		const char *key = json_key_at(doc, i);
 		bool ours = (root && strcmp(key, "root") == 0) || strcmp(key, "annotations") == 0;
 

@@ -83,6 +83,8 @@ int spec_open(const char *bundle, struct spec *ret, struct err *e)
 	r = json_parse(b.data, b.len, LIMIT_BUNDLE_CONFIG, "config.json", &ret->doc, e);
 	if (r < 0)
 		return err_wrap(e, r, "%.300s", bundle);
+	if (!json_is_object(ret->doc))
+		return err_set(e, -EINVAL, "%.300s/config.json is no JSON object", bundle);
 	take_fields(ret);
 	return 0;
 }

@@ -137,22 +137,26 @@ static int run_request(struct broker *b, const struct keep_request *rq, struct a
 	return r->run(b, rq, a);
 }
 
-static void on_request(void *ctx, uint32_t events)
+void broker_request(void *ctx, uint32_t events)
 {
 	struct broker *b = ctx;
-	struct keep_request rq;
+	/* Room for more than a request: what is longer is seen to be, and not cut to fit. */
+	struct {
+		struct keep_request rq;
+		uint8_t more;
+	} m;
 	struct answer a = {.nfds = 0};
-	ssize_t n = keep_recvmsg(b->ward->fd_keep, &rq, sizeof(rq), NULL, 0, NULL);
+	ssize_t n = keep_recvmsg(b->ward->fd_keep, &m, sizeof(m), NULL, 0, NULL);
 
 	if (n < 0)
 		return;
-	if (n != sizeof(rq)) {
+	if (n != sizeof(m.rq)) {
 		log_error("a request of %zd bytes from the engine was dropped", n);
 		return;
 	}
-	a.rep.op = rq.op;
-	a.rep.seq = rq.seq;
-	a.rep.result = run_request(b, &rq, &a);
+	a.rep.op = m.rq.op;
+	a.rep.seq = m.rq.seq;
+	a.rep.result = run_request(b, &m.rq, &a);
 	send_answer(b, &a);
 }
 
@@ -177,7 +181,8 @@ static void *broker_thread(void *ctx)
 
 static int broker_watch(struct broker *b)
 {
-	int r = loop_add_io(b->loop, b->ward->fd_keep, EPOLLIN, false, on_request, b, &b->io_keep);
+	int r = loop_add_io(b->loop, b->ward->fd_keep, EPOLLIN, false, broker_request, b,
+			    &b->io_keep);
 
 	if (r == 0)
 		r = loop_add_io(b->loop, b->ward->fd_inotify, EPOLLIN, false, on_inotify, b,

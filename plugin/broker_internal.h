@@ -39,6 +39,8 @@ struct answer {
 int answer_fd(struct answer *a, int fd); /* takes fd; returns 0 */
 /* Sends one of the keeper's own messages. */
 void broker_tell(struct broker *b, uint32_t op, struct answer *a);
+/* Takes one request from the engine's socket, carries it out and answers it; @ctx is the broker. */
+void broker_request(void *ctx, uint32_t events);
 
 /* --- the table of permitted requests (broker.c): each returns its result, words in a->err --- */
 

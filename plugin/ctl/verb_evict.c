@@ -38,15 +38,21 @@ static int send_layer(struct ctl_task *t, const struct place *p, const struct ev
 static int read_want(const struct ctl_task *t, struct evict_want *ret, struct err *e)
 {
 	int64_t free_bytes = -1, cold_ms = 0;
+	bool enough = json_get_int(t->args, "free", &free_bytes);
+	uint64_t cold_ns;
 
-	json_get_int(t->args, "free", &free_bytes);
 	json_get_int(t->args, "cold_for_ms", &cold_ms);
 	if (cold_ms < 0)
 		return err_set(e, CTL_USAGE, "evict: a negative time");
+	if (enough && free_bytes < 0)
+		return err_set(e, CTL_USAGE, "evict: a negative size");
+	/* Longer than can be told is longer than anything has been cold. */
+	if (__builtin_mul_overflow((uint64_t)cold_ms, 1000000, &cold_ns))
+		cold_ns = UINT64_MAX;
 	ret->deny = true;
 	ret->wait = json_bool(json_get(t->args, "wait"), false);
-	ret->free = free_bytes < 0 ? UINT64_MAX : (uint64_t)free_bytes;
-	ret->cold_ns = (uint64_t)cold_ms * 1000000;
+	ret->free = enough ? (uint64_t)free_bytes : UINT64_MAX;
+	ret->cold_ns = cold_ns;
 	return 0;
 }
 

@@ -50,18 +50,29 @@ static void find_range(struct slot *s, const struct fanotify_event_metadata *m)
 	uint32_t at = m->metadata_len;
 
 	while (at + sizeof(struct fanotify_event_info_header) <= m->event_len) {
-		const struct fan_range_record *rec = (const void *)(s->raw + at);
+		struct fanotify_event_info_header head;
+		struct fan_range_record rec;
 
-		if (rec->len < sizeof(struct fanotify_event_info_header))
+		/* Copied: the length of the record before it need not be a multiple of 8. */
+		memcpy(&head, s->raw + at, sizeof(head));
+		if (head.len < sizeof(head))
 			return;
-		if (rec->type == FAN_EVENT_INFO_TYPE_RANGE && rec->len >= sizeof(*rec) &&
-		    at + sizeof(*rec) <= m->event_len) {
-			s->off = rec->offset;
-			s->count = rec->count;
+		if (head.info_type == FAN_EVENT_INFO_TYPE_RANGE && head.len >= sizeof(rec) &&
+		    at + sizeof(rec) <= m->event_len) {
+			memcpy(&rec, s->raw + at, sizeof(rec));
+			s->off = rec.offset;
+			s->count = rec.count;
 			return;
 		}
-		at += rec->len;
+		at += head.len;
 	}
+}
+
+/* Its records begin where the head ends, and a head may have grown. */
+static bool head_ok(const struct fanotify_event_metadata *m)
+{
+	return m->vers == FANOTIFY_METADATA_VERSION && m->event_len <= SLOT_RAW &&
+	       m->metadata_len >= sizeof(*m) && m->metadata_len <= m->event_len;
 }
 
 int slot_parse(struct slot *s)
@@ -79,8 +90,7 @@ int slot_parse(struct slot *s)
 	atomic_store(&s->waited_ms, 0);
 	atomic_store(&s->frozen, 0);
 	atomic_store(&s->deaths, 0);
-	if (m->event_len < sizeof(*m) || m->event_len > sizeof(s->raw) ||
-	    m->vers != FANOTIFY_METADATA_VERSION || m->fd < 0 || fstat(m->fd, &st) < 0) {
+	if (!head_ok(m) || m->fd < 0 || fstat(m->fd, &st) < 0) {
 		r = -EBADMSG;
 	} else {
 		s->dev = st.st_dev;

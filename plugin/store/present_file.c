@@ -103,6 +103,7 @@ int present_decode(const void *data, size_t len, const struct digest *diff_id, u
 	struct bytes b = bytes_of(data, len);
 	size_t n = present_bytes(nspans);
 	struct digest of;
+	uint32_t reserved;
 
 	if (!sum_ok(data, len))
 		return err_set(e, -EBADMSG, "the present file is damaged");
@@ -115,10 +116,10 @@ int present_decode(const void *data, size_t len, const struct digest *diff_id, u
 	bytes_copy(&b, of.sum, DIGEST_SIZE);
 	if (!digest_equal(&of, diff_id) || bytes_le32(&b) != nspans)
 		return err_set(e, -EBADMSG, "the present file is another layer's");
-	(void)bytes_le32(&b);
+	reserved = bytes_le32(&b);
 	bytes_copy(&b, p.durable, n);
 	bytes_copy(&b, p.maybe, n);
-	if (!bytes_ok(&b) || b.left != DIGEST_SIZE || !consistent(&p))
+	if (!bytes_ok(&b) || b.left != DIGEST_SIZE || reserved || !consistent(&p))
 		return err_set(e, -EBADMSG, "the present file contradicts itself");
 	*ret = p;
 	p = (struct present){.nspans = 0};
