@@ -197,7 +197,9 @@ const char *place_state(struct engine *en, const struct place *p)
 		return "evicting";
 	if (!digest_is_zero(&p->scope))
 		return "unproven";
-	return p->complete || (!p->mounted && present_whole(en, &p->diff_id, &p->scope)) ? "complete" : "lazy";
+	return p->complete || (!p->mounted && present_whole(en, &p->diff_id, &p->scope))
+		       ? "complete"
+		       : "lazy";
 }
 
 static void put_place(struct json_gen *g, struct engine *en, const struct place *p)
