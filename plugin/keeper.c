@@ -237,7 +237,7 @@ static void reread_settings(struct keeper *k)
 
 	if (!b->config)
 		return;
-	if (settings_read(b->config, b->verbose, &b->slots->settings, &e) < 0) {
+	if (settings_reread(b->config, b->verbose, &b->slots->settings, &e) < 0) {
 		log_error("%s; the old settings stay", e.text);
 		return;
 	}

@@ -157,9 +157,9 @@ static int set_key(struct settings *s, const struct key *k, const char *value)
 	case KIND_COUNT:
 		return parse_size(value, &v) < 0 ? -EINVAL : set_u32(field, v, COUNT_MAX);
 	case KIND_TEXT:
-		if (strlen(value) >= sizeof(s->group))
+		if (strlen(value) >= GROUP_MAX)
 			return -EINVAL;
-		snprintf(field, sizeof(s->group), "%s", value);
+		snprintf(field, GROUP_MAX, "%s", value);
 		return 0;
 	case KIND_LEVEL:
 		return parse_level(value, field);
@@ -242,6 +242,19 @@ int settings_read(const char *path, int verbose, struct settings *s, struct err 
 		return r;
 	if (verbose)
 		next.log_level = verbose > 0 ? LOG_DEBUG : LOG_ERROR;
+	*s = next;
+	return 0;
+}
+
+int settings_reread(const char *path, int verbose, struct settings *s, struct err *e)
+{
+	struct settings next;
+	int r = settings_read(path, verbose, &next, e);
+
+	if (r < 0)
+		return r;
+	next.fetchers = s->fetchers;
+	memcpy(next.group, s->group, sizeof(next.group));
 	*s = next;
 	return 0;
 }

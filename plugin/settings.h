@@ -9,6 +9,8 @@
 
 struct err;
 
+#define GROUP_MAX 32 /* a group's name, with its NUL: useradd(8) takes no longer one */
+
 /*
  * tarn.conf(5): lines of `key = value`, '#' starts a comment. SIGHUP reads the file again; keys
  * marked (start) count only at start. Plain data: it lives in the memory the keeper and the
@@ -25,7 +27,7 @@ struct settings {
 	uint32_t stall_timeout_ms;   /* http.stall_timeout   15 s */
 	uint64_t cache_max;          /* cache.max           0: content may fill the file system */
 	uint64_t cache_low;          /* cache.low           0: nine tenths of cache.max */
-	char group[32];              /* socket.group        (start) "" = root only */
+	char group[GROUP_MAX];       /* socket.group        (start) "" = root only */
 	int log_level;               /* log.level           error | warn | info | debug */
 };
 
@@ -33,10 +35,12 @@ void settings_default(struct settings *s);
 /* Reads @path over the defaults. -EINVAL names file, line and key; @s is untouched on failure. */
 int settings_load(const char *path, struct settings *s, struct err *e);
 /*
- * What counts at a start and at each reread: the defaults, what @path says, unless NULL, and -q
- * (@verbose < 0) or -v (> 0), which win over log.level. @s is untouched on failure.
+ * What counts at a start: the defaults, what @path says, unless NULL, and -q (@verbose < 0) or -v
+ * (> 0), which win over log.level. @s is untouched on failure.
  */
 int settings_read(const char *path, int verbose, struct settings *s, struct err *e);
+/* The same later: keys marked (start) stay as @s has them, for engines started later too. */
+int settings_reread(const char *path, int verbose, struct settings *s, struct err *e);
 
 /* "4M", "512K", "10G" (binary); "30", "30s", "5m", "2h", "1d" → ms. -EINVAL. */
 int parse_size(const char *text, uint64_t *ret);

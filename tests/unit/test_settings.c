@@ -141,6 +141,30 @@ static void what_the_command_line_said_wins(void **state)
 	assert_int_equal(s.fetchers, 0);
 }
 
+static void a_reread_leaves_what_counts_at_the_start(void **state)
+{
+	static const char text[] = "fill.fetchers = 3\nsocket.group = wheel\nexec.wait = 7s\n";
+	struct settings s;
+	struct err e = ERR_INIT;
+	int fd;
+
+	settings_default(&s);
+	s.fetchers = 9;
+	snprintf(s.group, sizeof(s.group), "docker");
+	snprintf(path, sizeof(path), "/tmp/settings.XXXXXX");
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_full(fd, text, strlen(text)), 0);
+	close(fd);
+	assert_int_equal(settings_reread(path, 0, &s, &e), 0);
+	unlink(path);
+	assert_int_equal(s.exec_wait_ms, 7000);
+	assert_int_equal(s.fetchers, 9);
+	assert_string_equal(s.group, "docker");
+	assert_int_equal(settings_reread(path, 0, &s, &e), -ENOENT);
+	assert_int_equal(s.exec_wait_ms, 7000);
+}
+
 static void bad_values_name_their_place(void **state)
 {
 	expect_refused("fault.deadline = soon\n", 1, "'soon' is no value for fault.deadline");
@@ -265,6 +289,7 @@ int main(void)
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(every_key),
 		cmocka_unit_test(what_the_command_line_said_wins),
+		cmocka_unit_test(a_reread_leaves_what_counts_at_the_start),
 		cmocka_unit_test(bad_values_name_their_place),
 		cmocka_unit_test(values_that_make_no_sense),
 		cmocka_unit_test(files_that_are_none),
