@@ -249,8 +249,11 @@ static void on_keeper(void *ctx, uint32_t events)
 	struct engine *en = ctx;
 	int r = keep_pump(en->keep);
 
-	/* Before the first start is over nothing is mounted; then the keeper's reason is told. */
-	if (r == -EPIPE && atomic_load(&en->slots->ready)) {
+	/*
+	 * Whether it was ever ready says nothing about what is mounted: it may have taken over.
+	 * Where nothing is, being alone ends at once.
+	 */
+	if (r == -EPIPE) {
 		alone_begin(en);
 	} else if (r < 0) {
 		start_failed(en->slots, "engine: the keeper's socket", r, NULL);

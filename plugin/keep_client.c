@@ -115,7 +115,8 @@ int keep_pump(struct keep *k)
 	ssize_t n;
 
 	n = keep_recvmsg(k->fd, &rep, sizeof(rep), fds, KEEP_FDS_MAX, NULL);
-	if (n == 0) {
+	/* The latter: the other end was closed over something of ours that it had not read. */
+	if (n == 0 || n == -ECONNRESET) {
 		give_up(k);
 		return -EPIPE;
 	}

@@ -186,6 +186,51 @@ kill_guardian_and_keeper() {
 	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
 }
 
+# A tarnd that is held up before it is ready: the index of a layer that is mounted comes from a pipe.
+start_tarnd_slowly() { # [tarnd options...]
+	local index
+	index=$(printf '%s\n' "$TARN_STORE"/layers/*/index | head -n 1)
+	mv "$index" "$RIG/index"
+	mkfifo "$index"
+	exec {PIPE}<>"$index"
+	: >"$RIG/tarnd.out"
+	"$B/tarnd" --store "$TARN_STORE" --socket "$TARN_SOCKET" "$@" \
+		>>"$RIG/tarnd.out" 2>>"$RIG/tarnd.log" </dev/null 3>&- {PIPE}>&- &
+	TARND_PID=$!
+	rig_wait 30 "an engine that reads the index" reads_index "$index"
+	mv "$RIG/index" "$index"
+}
+
+reads_index() { # path
+	KEEPER=$(pgrep -P "$TARND_PID") && ANCHOR=$(pgrep -P "$KEEPER" | head -n 1) &&
+		[ -n "$ANCHOR" ] && ENGINE=$(pgrep -P "$ANCHOR") &&
+		find "/proc/$ENGINE/fd" -lname "$1" | grep -q .
+}
+
+@test "guardian and keeper are killed at once before a tarnd that took over is ready" {
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+	stop_tarnd
+	echo 'fault.deadline = 4s' >"$RIG/tarn.conf"
+	start_tarnd_slowly --config "$RIG/tarn.conf"
+	kill -STOP "$KEEPER"
+	kill -KILL "$TARND_PID" "$KEEPER"
+	wait "$TARND_PID" || true
+	TARND_PID=''
+	# Its engine goes by what is mounted, not by how far it had come: nobody sees zeros.
+	run timeout 30 cat "$RIG/m/usr/bin/perl"
+	[ "$status" = 1 ]
+	[[ $output == *"Input/output error"* ]]
+	run "$B/tarnd" --store "$TARN_STORE" --socket "$TARN_SOCKET"
+	[ "$status" = 1 ]
+	[[ $output == *"see that process $ANCHOR ends"* ]]
+	umount "$RIG/m"
+	rig_wait 10 "the end of the anchor" rig_gone "$ANCHOR"
+	exec {PIPE}>&-
+	start_tarnd
+	lake_mount debian
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+}
+
 @test "guardian and keeper are killed at once with nothing mounted" {
 	lake_umount
 	kill_guardian_and_keeper
