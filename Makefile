@@ -152,6 +152,9 @@ fuzz: deps-check ## each libFuzzer target for SECONDS=n (or FUZZ_TIME=n), else 3
 fuzzers: $(addprefix $(B)/fuzz/,$(FUZZERS))
 lint: deps-check ## format, complexity, sizes, banned functions, spelling, static analysis
 	$(Q)tests/lint $(T)
+torture: deps-check ## breaks it on purpose under readers: 20 minutes, a table (as root)
+	$(again) tests
+	$(Q)B=$(B) tests/torture/run $(T)
 bench: deps-check ## the measurements
 	$(again) tests
 	$(Q)B=$(B) tests/bench/run
@@ -200,5 +203,5 @@ help: ## this list
 
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all tests check check-unit check-asan check-tsan tsan fuzz fuzzers lint bench demo deps \
+.PHONY: all tests check check-unit check-asan check-tsan tsan fuzz fuzzers lint torture bench demo deps \
 	deps-check install uninstall clean help

@@ -11,9 +11,11 @@
  *          m mmap, x execve of what is executable (rpdm)
  *   -b     EBUSY from open and execve is no error
  *   -d     drop the pages of a file first, every other time
- *   -w N   a file that takes longer than N seconds is stuck (60)
+ *   -w N   a single call, or touch of a page, that takes longer than N seconds is stuck (60)
  *
- * Prints a line of JSON. Exit status 0: every byte was right and there was no error.
+ * Prints a line of JSON, in which max_ms is the longest time for a file and pause_ms that for a
+ * single call or touch. SIGTERM ends it early, each process after the file it is at. Exit status 0:
+ * every byte was right and there was no error.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,6 +39,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/kernel/reader.h"
+
 #define PAGE      4096
 #define CHUNK     (128u << 10)
 #define PAGES_MAX 1024 /* of one file that are read at random */
@@ -55,28 +59,14 @@ struct options {
 	char expected[PATH_MAX], dir[PATH_MAX];
 };
 
-/* A process's counts, in memory it shares with the first. */
-struct tally {
-	_Atomic uint64_t files, bytes, execs, busy, errors, wrong, max_ms;
-	_Atomic uint64_t since_ms; /* it works on a file since then; 0: it does not */
-	char path[PATH_MAX];       /* that file */
-};
-
 static struct options opt = {.procs = 8, .stuck_s = 60, .ways = "rpdm"};
 static struct file *files; /* owned */
 static size_t nfiles;
 static size_t top_len;
-static struct tally *tallies, *mine;
+static struct tally *tallies,
+	*mine; /* one more than processes: in the last, `files` is a wish to end */
 static uint64_t told;
 static sigjmp_buf bus;
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static uint64_t draw(uint64_t below)
 {
@@ -130,7 +120,7 @@ static void read_range(const char *way, int fd, const unsigned char *expected, o
 
 	while (n > 0) {
 		size_t want = n < CHUNK ? n : CHUNK;
-		ssize_t got = pread(fd, buf, want, at);
+		ssize_t got = pread_timed(fd, buf, want, at);
 
 		if (got <= 0) {
 			complain(&mine->errors, got == 0 ? "an early end" : way, at,
@@ -192,14 +182,17 @@ static void read_map(unsigned char *map, const unsigned char *expected, size_t s
 
 	start -= start % step;
 	if (sigsetjmp(bus, 1)) {
+		pause_end();
 		complain(&mine->errors, "SIGBUS", 0, 0);
 		return;
 	}
 	for (size_t k = 0; k < size; k += step) {
 		size_t at = start + k < size ? start + k : (start + k - size) / step * step;
 
+		pause_begin();
 		compare("mmap", map + at, expected + at, size - at < step ? size - at : step,
 			(off_t)at);
+		pause_end();
 	}
 }
 
@@ -263,7 +256,7 @@ static void read_memory(int mem, uint64_t start, uint64_t len, const unsigned ch
 
 	for (uint64_t at = 0; at < len; at += sizeof(buf)) {
 		size_t want = len - at < sizeof(buf) ? len - at : sizeof(buf);
-		ssize_t got = pread(mem, buf, want, (off_t)(start + at));
+		ssize_t got = pread_timed(mem, buf, want, (off_t)(start + at));
 
 		if (got < 0 || (size_t)got != want) {
 			complain(&mine->errors, "memory of a program", (off_t)(off + at), errno);
@@ -312,7 +305,11 @@ static void exec_file(const char *path, const unsigned char *expected, size_t si
 		execv(path, argv);
 		_exit(errno);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+	pause_begin();
+	if (pid > 0 && waitpid(pid, &status, 0) != pid)
+		pid = -1;
+	pause_end();
+	if (pid < 0) {
 		failed("fork", errno);
 		return;
 	}
@@ -334,7 +331,7 @@ static void exec_file(const char *path, const unsigned char *expected, size_t si
 static void read_file(char way, const char *path, const unsigned char *expected, size_t size)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open_timed(path);
 
 	if (fd < 0) {
 		failed("open", errno);
@@ -369,7 +366,6 @@ static void do_file(const struct file *f)
 		exit(2);
 	}
 	close(fd);
-	mine->since_ms = start;
 	if (way == 'x' && f->program) {
 		exec_file(mine->path, expected, f->size);
 		mine->execs++;
@@ -431,6 +427,16 @@ static void shuffle(void)
 	}
 }
 
+static bool wanted_no_more(void)
+{
+	return tallies[opt.procs].files != 0;
+}
+
+static void on_term(int sig)
+{
+	tallies[opt.procs].files = 1;
+}
+
 static int child(unsigned i)
 {
 	const struct sigaction act = {.sa_handler = on_bus};
@@ -442,11 +448,11 @@ static int child(unsigned i)
 	do {
 		shuffle();
 		for (size_t k = 0; k < nfiles; k++) {
-			if (opt.seconds && now_ms() >= end)
+			if (wanted_no_more() || (opt.seconds && now_ms() >= end))
 				break;
 			do_file(&files[k]);
 		}
-	} while (opt.seconds && now_ms() < end);
+	} while (!wanted_no_more() && opt.seconds && now_ms() < end);
 	return 0;
 }
 
@@ -489,42 +495,34 @@ static unsigned wait_all(const pid_t *pid, unsigned *ret_died)
 	return stuck;
 }
 
-static uint64_t sum(size_t offset)
-{
-	uint64_t n = 0;
-
-	for (unsigned i = 0; i < opt.procs; i++)
-		n += *(_Atomic uint64_t *)((char *)&tallies[i] + offset);
-	return n;
-}
-
 static int report(unsigned stuck, unsigned died)
 {
-	uint64_t errors = sum(offsetof(struct tally, errors));
-	uint64_t wrong = sum(offsetof(struct tally, wrong)), max = 0;
+	uint64_t errors = sum(offsetof(struct tally, errors), opt.procs);
+	uint64_t wrong = sum(offsetof(struct tally, wrong), opt.procs);
 
-	for (unsigned i = 0; i < opt.procs; i++)
-		if (tallies[i].max_ms > max)
-			max = tallies[i].max_ms;
 	printf("{\"files\":%llu,\"bytes\":%llu,\"execs\":%llu,\"busy\":%llu,\"errors\":%llu,"
-	       "\"wrong\":%llu,\"stuck\":%u,\"died\":%u,\"max_ms\":%llu}\n",
-	       (unsigned long long)sum(offsetof(struct tally, files)),
-	       (unsigned long long)sum(offsetof(struct tally, bytes)),
-	       (unsigned long long)sum(offsetof(struct tally, execs)),
-	       (unsigned long long)sum(offsetof(struct tally, busy)), (unsigned long long)errors,
-	       (unsigned long long)wrong, stuck, died, (unsigned long long)max);
+	       "\"wrong\":%llu,\"stuck\":%u,\"died\":%u,\"max_ms\":%llu,\"pause_ms\":%llu}\n",
+	       (unsigned long long)sum(offsetof(struct tally, files), opt.procs),
+	       (unsigned long long)sum(offsetof(struct tally, bytes), opt.procs),
+	       (unsigned long long)sum(offsetof(struct tally, execs), opt.procs),
+	       (unsigned long long)sum(offsetof(struct tally, busy), opt.procs),
+	       (unsigned long long)errors, (unsigned long long)wrong, stuck, died,
+	       (unsigned long long)most(offsetof(struct tally, max_ms), opt.procs),
+	       (unsigned long long)most(offsetof(struct tally, pause_ms), opt.procs));
 	return errors || wrong || stuck || died;
 }
 
 static int run(void)
 {
+	const struct sigaction term = {.sa_handler = on_term, .sa_flags = SA_RESTART};
 	pid_t *pid = calloc(opt.procs, sizeof(*pid));
 	unsigned died = 0, stuck;
 
-	tallies = mmap(NULL, opt.procs * sizeof(*tallies), PROT_READ | PROT_WRITE,
+	tallies = mmap(NULL, (opt.procs + 1) * sizeof(*tallies), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (!pid || tallies == MAP_FAILED)
 		return 2;
+	sigaction(SIGTERM, &term, NULL);
 	for (unsigned i = 0; i < opt.procs; i++) {
 		pid[i] = fork();
 		if (pid[i] == 0)
