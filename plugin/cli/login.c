@@ -91,7 +91,8 @@ static const char *find_auth(const struct json *auths, const char *host, const c
 	snprintf(name, sizeof(name), "%s/%s", host, repo);
 	for (size_t i = 0; i < json_count(auths); i++) {
 		const char *auth = json_get_str(json_value_at(auths, i), "auth");
-		size_t n = match(json_key_at(auths, i), name);
+		const char *key = json_key_at(auths, i); /* NULL: it is a list */
+		size_t n = key ? match(key, name) : 0;
 
 		if (auth && n > best_len) {
 			best_len = n;
