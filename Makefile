@@ -146,9 +146,9 @@ tsan: $(call bin,unit,$(shell grep -ls pthread_ tests/unit/*.c))
 	$(Q)$(if $^,B=$(B) tests/run $^,echo 'no unit test uses threads')
 # bash counts its own seconds by that name: only what is said to make counts.
 fuzz_time = $(if $(filter command line,$(origin SECONDS)),$(SECONDS))
-fuzz: deps-check ## each libFuzzer target for SECONDS=n (or FUZZ_TIME=n), else 30
+fuzz: deps-check ## each libFuzzer target for SECONDS=n (or FUZZ_TIME=n), else 30; T=TARGETS
 	$(again) fuzzers B=$(B)/fuzz CC=clang SAN=fuzzer-no-link,address,undefined
-	$(Q)B=$(B)/fuzz $(if $(fuzz_time),FUZZ_TIME=$(fuzz_time)) tests/fuzz/run $(FUZZERS)
+	$(Q)B=$(B)/fuzz $(if $(fuzz_time),FUZZ_TIME=$(fuzz_time)) tests/fuzz/run $(or $(T),$(FUZZERS))
 fuzzers: $(addprefix $(B)/fuzz/,$(FUZZERS))
 lint: deps-check ## format, complexity, sizes, banned functions, spelling, static analysis
 	$(Q)tests/lint $(T)
