@@ -334,6 +334,21 @@ fsck() {
 	fsck
 }
 
+# TARN_LONG=1: 5,000 of them. The same seed makes the same lists.
+@test "lists that nobody would write are mounted as they mean, or refused" {
+	local lists=250 seed=${EROFUZZ_SEED:-1}
+	[ -z "${TARN_LONG-}" ] || lists=5000
+	run "$TOP/tests/fixtures/erofuzz.py" "$MKIMAGE" "$D/fuzz" $lists "$seed" \
+		"$TOP"/tests/fuzz/corpus/erofs/*
+	echo "$output"
+	echo "# ${lines[-1]}" >&3
+	[ "$status" = 0 ]
+	# Most of them mean something, and some do not.
+	[[ ${lines[-1]} =~ ([0-9]+)\ mounted,\ ([0-9]+)\ refused ]]
+	[ "${BASH_REMATCH[1]}" -gt $((lists / 2)) ]
+	[ "${BASH_REMATCH[2]}" -gt $((lists / 50)) ]
+}
+
 @test "a real file system tree" {
 	local d
 	for d in /usr/bin /usr/lib/x86_64-linux-gnu/perl-base /etc /usr/share/doc/bash; do

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mkimage [-l LIST] TAR IMAGE [DIR]: the index image of a plain tar, as tarn would make it, and its
- * mount on DIR over that tar. mount(8) can not do the latter: it puts a loop device in between.
- * The image is judged by the tests' own strict reader before the kernel gets to see it. With -l it
- * is made of an entry list (tests/unit/entry_list.h), and TAR is only data.
+ * mkimage [-l LIST | -b LIST] TAR IMAGE [DIR]: the index image of a plain tar, as tarn would make
+ * it, and its mount on DIR over that tar. mount(8) can not do the latter: it puts a loop device in
+ * between. The image is judged by the tests' own strict reader before the kernel gets to see it.
+ * With -l it is made of an entry list (tests/unit/entry_list.h), with -b of one in bytes
+ * (tests/fuzz/fuzz_erofs.c), and TAR is only data.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "oci/base/buf.h"
+#include "oci/base/bytes.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
@@ -52,6 +54,23 @@ static int read_list(const char *path, struct buf *toc, uint64_t *ret_nentries, 
 	return 0;
 }
 
+static int read_bytes(const char *path, struct buf *raw, struct index *ix, struct err *e)
+{
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct bytes in;
+
+	if (fd < 0 || fd_read_all(fd, raw) < 0)
+		return err_set(e, -EIO, "cannot read '%s'", path);
+	in = bytes_of(raw->data, raw->len);
+	ix->nentries = bytes_le32(&in);
+	ix->tar_size = bytes_le64(&in);
+	if (!bytes_ok(&in))
+		return err_set(e, -EINVAL, "a list without its head");
+	ix->toc = in.p;
+	ix->toc_len = in.left;
+	return 0;
+}
+
 static int check(int image, uint64_t tar_size, struct err *e)
 {
 	_cleanup_buf_ struct buf bytes = {.max = SIZE_MAX};
@@ -71,7 +90,16 @@ static int check(int image, uint64_t tar_size, struct err *e)
 	return r;
 }
 
-static int make(const char *list, const char *tar_path, const char *image_path, struct err *e)
+static int write_image(const struct index *ix, const char *what, int image, struct err *e)
+{
+	int r = erofs_image_write(ix, what, image, e);
+
+	return r < 0 ? r : check(image, ix->tar_size, e);
+}
+
+/* @how is 'l' or 'b', for what @list is, or 0. */
+static int make(int how, const char *list, const char *tar_path, const char *image_path,
+		struct err *e)
 {
 	_cleanup_fd_ int tar = open(tar_path, O_RDONLY | O_CLOEXEC);
 	_cleanup_fd_ int image = open(image_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -83,14 +111,15 @@ static int make(const char *list, const char *tar_path, const char *image_path, 
 	if (tar < 0 || image < 0 || fstat(tar, &st) < 0)
 		return err_errno(e, -errno, "cannot open '%s' and '%s'", tar_path, image_path);
 	ix.tar_size = (uint64_t)st.st_size;
-	r = list ? read_list(list, &toc, &ix.nentries, e)
-		 : scan(tar, tar_path, ix.tar_size, &toc, &ix.nentries, e);
-	if (r < 0)
-		return r;
+	if (how == 'b') {
+		r = read_bytes(list, &toc, &ix, e);
+		return r < 0 ? r : write_image(&ix, tar_path, image, e);
+	}
+	r = how == 'l' ? read_list(list, &toc, &ix.nentries, e)
+		       : scan(tar, tar_path, ix.tar_size, &toc, &ix.nentries, e);
 	ix.toc = toc.data;
 	ix.toc_len = toc.len;
-	r = erofs_image_write(&ix, tar_path, image, e);
-	return r < 0 ? r : check(image, ix.tar_size, e);
+	return r < 0 ? r : write_image(&ix, tar_path, image, e);
 }
 
 static int mount_image(const char *tar_path, const char *image_path, const char *dir, struct err *e)
@@ -108,18 +137,19 @@ int main(int argc, char **argv)
 {
 	const char *list = NULL;
 	struct err e = ERR_INIT;
-	int r;
+	int how = 0, r;
 
-	if (argc > 2 && strcmp(argv[1], "-l") == 0) {
+	if (argc > 2 && (strcmp(argv[1], "-l") == 0 || strcmp(argv[1], "-b") == 0)) {
+		how = argv[1][1];
 		list = argv[2];
 		argv += 2;
 		argc -= 2;
 	}
 	if (argc != 3 && argc != 4) {
-		fprintf(stderr, "usage: mkimage [-l LIST] TAR IMAGE [DIR]\n");
+		fprintf(stderr, "usage: mkimage [-l LIST | -b LIST] TAR IMAGE [DIR]\n");
 		return 2;
 	}
-	r = make(list, argv[1], argv[2], &e);
+	r = make(how, list, argv[1], argv[2], &e);
 	if (r == 0 && argc == 4)
 		r = mount_image(argv[1], argv[2], argv[3], &e);
 	if (r < 0)
