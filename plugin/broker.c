@@ -173,6 +173,7 @@ static void *broker_thread(void *ctx)
 	struct answer again = {.nfds = 0};
 
 	broker_recover_detached(b);
+	broker_find_lost(b);
 	/* What an earlier keeper had read and not answered is asked again. */
 	broker_tell(b, KEEP_TELL_AGAIN, &again);
 	loop_run(b->loop);

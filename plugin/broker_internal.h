@@ -82,6 +82,9 @@ struct ward_layer *broker_layer(struct broker *b, const struct digest *diff_id,
 int broker_describe_layer(struct broker *b, const struct ward_layer *l, struct answer *a);
 /* Closes what is recorded of it and frees the entry. */
 void broker_layer_reset(struct ward_layer *l);
+/* Marks and mounts one that is not mounted. */
+int broker_layer_new(struct broker *b, const struct keep_layer *rq, struct ward_layer **ret,
+		     struct err *e);
 /* Unmounts layers without users; returns how many are left. */
 unsigned broker_umount_idle(struct broker *b);
 
@@ -102,5 +105,13 @@ void broker_recover(struct broker *b);
  * killed between reading that one is gone and acting on it.
  */
 void broker_recover_detached(struct broker *b);
+
+/* --- after all of a tarnd was killed (broker_lost.c) --- */
+
+/*
+ * From the broker's thread, once in the life of a ward and before any engine is told of layers:
+ * those that containers still use are marked and mounted again.
+ */
+void broker_find_lost(struct broker *b);
 
 #endif

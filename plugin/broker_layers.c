@@ -11,6 +11,7 @@
 #include "plugin/fault/fan.h"
 #include "plugin/log.h"
 #include "plugin/mount/mounts.h"
+#include "plugin/others.h"
 #include "plugin/store/files.h"
 #include "plugin/uapi.h"
 
@@ -65,6 +66,8 @@ void broker_layer_reset(struct ward_layer *l)
 	ward_close(&l->fd_image);
 	ward_close(&l->fd_fill);
 	l->users = 0;
+	l->shared = 0;
+	l->nothers = 0;
 	l->marked = 0;
 	l->fs_mask = 0;
 	atomic_store(&l->state, WARD_FREE);
@@ -130,15 +133,18 @@ static bool tar_released(int fd_fill, int tries)
  * Containers that outlived a whole tarnd read through a superblock that nobody holds any more; what
  * is idle in ours may be in use in theirs (law 8).
  */
-static void look_for_others(struct ward_layer *l)
+static void look_for_others(struct broker *b, struct ward_layer *l)
 {
 	char text[DIGEST_TEXT];
 
+	l->nothers = 0;
 	l->shared = !tar_released(l->fd_fill, SHARED_TRIES);
-	if (l->shared)
-		log_warn("layer %s is in use by others, as by containers that a tarnd which was "
-			 "killed left: it is not evicted while it is mounted",
-			 digest_text(&l->diff_id, text));
+	if (!l->shared)
+		return;
+	others_look(b->ward->fd_store, l);
+	log_warn("layer %s is in use by others, as by containers that a tarnd which was killed "
+		 "left: it is not evicted while %s",
+		 digest_text(&l->diff_id, text), l->nothers ? "they are there" : "it is mounted");
 }
 
 static int layer_mount_fs(struct broker *b, struct ward_layer *l, struct err *e)
@@ -152,7 +158,8 @@ static int layer_mount_fs(struct broker *b, struct ward_layer *l, struct err *e)
 		return err_errno(e, r, "marking a layer's file system");
 	l->fs_mask = KEEP_MARK_EXEC;
 	mount_set_readahead(l->fd_mount, b->birth.slots->settings.erofs_ra_kb);
-	return layer_stat(l, e);
+	r = layer_stat(l, e);
+	return r < 0 ? r : others_note(b->ward->fd_store, l, l->fd_mount, e);
 }
 
 /* Mark before mount, always (law 1); also for a complete layer, or it could never be evicted. */
@@ -163,7 +170,7 @@ static int layer_bring_up(struct broker *b, struct ward_layer *l, struct err *e)
 
 	if (r < 0)
 		return r;
-	look_for_others(l);
+	look_for_others(b, l);
 	f.kind = KEEP_IMAGE;
 	r = l->fd_image = store_file_open(b->ward->fd_store, &f, O_RDONLY, e);
 	if (r < 0)
@@ -204,23 +211,29 @@ static void layer_undo(struct broker *b, struct ward_layer *l)
 	broker_layer_reset(l);
 }
 
-/* 0, or -EBUSY while somebody still uses the file system: then it stays marked and ours. */
+/*
+ * 0, or -EBUSY while somebody still uses the file system: then it stays marked and ours. -ETXTBSY:
+ * only others do (others.h), for how long is theirs to say, and everything stays as it is.
+ */
 static int layer_take_down(struct broker *b, struct ward_layer *l)
 {
 	if (l->users > 0)
 		return -EBUSY;
+	if (others_live(l))
+		return -ETXTBSY;
 	if (l->fd_mount >= 0) {
 		fan_mark_fs(b->ward->fd_exec, l->fd_mount, 0);
 		ward_close(&l->fd_mount);
 	}
 	if (!tar_released(l->fd_fill, l->shared ? 1 : RELEASE_TRIES))
 		return -EBUSY;
+	others_forget(b->ward->fd_store, l);
 	layer_undo(b, l);
 	return 0;
 }
 
-static int layer_mount_new(struct broker *b, const struct keep_layer *rq, struct ward_layer **ret,
-			   struct err *e)
+int broker_layer_new(struct broker *b, const struct keep_layer *rq, struct ward_layer **ret,
+		     struct err *e)
 {
 	struct ward_layer *l = layer_claim(b);
 	int r;
@@ -248,7 +261,7 @@ int broker_layer_mount(struct broker *b, const struct keep_request *rq, struct a
 		l = NULL;
 	a->rep.layer.fresh = !l || l->fd_mount < 0;
 	if (!l)
-		r = layer_mount_new(b, &rq->layer, &l, &a->err);
+		r = broker_layer_new(b, &rq->layer, &l, &a->err);
 	else if (l->fd_mount < 0)
 		r = layer_mount_again(b, l, &a->err);
 	return r < 0 ? r : broker_describe_layer(b, l, a);
@@ -267,11 +280,13 @@ static struct ward_layer *named_layer(struct broker *b, const struct keep_reques
 int broker_layer_umount(struct broker *b, const struct keep_request *rq, struct answer *a)
 {
 	struct ward_layer *l = broker_layer(b, &rq->layer.diff_id, &rq->layer.scope);
+	int r;
 
 	if (!l)
 		return 0;
 	broker_drain_inotify(b);
-	return layer_take_down(b, l) < 0 ? err_set(&a->err, -EBUSY, "the layer is in use") : 0;
+	r = layer_take_down(b, l);
+	return r < 0 ? err_set(&a->err, r, "the layer is in use") : 0;
 }
 
 int broker_mark(struct broker *b, const struct keep_request *rq, struct answer *a)
@@ -317,7 +332,8 @@ int broker_lease(struct broker *b, const struct keep_request *rq, struct answer 
 	if (root < 0)
 		return err_errno(&a->err, -errno, "a layer's root directory");
 	a->rep.lease.n = rq->lease.n;
-	if (l->shared)
+	a->rep.lease.shared = others_live(l) || l->shared;
+	if (a->rep.lease.shared)
 		return 0; /* none granted */
 	lease_probe(root, rq->lease.nid, rq->lease.n, a->rep.lease.granted);
 	return 0;

@@ -30,7 +30,8 @@ enum keep_op {
 	KEEP_LIST,         /* list: which digests exist of a kind → memfd of struct digest[] */
 	KEEP_LAYOUT_OPEN,  /* layout: a file of a local image layout → fd, read only */
 	KEEP_LAYER_MOUNT, /* layer → fds: fill (O_RDWR on the tar, opened before the mark), image */
-	KEEP_LAYER_UMOUNT, /* layer: only when nothing is attached; -EBUSY else */
+	KEEP_LAYER_UMOUNT, /* layer: only when nothing is attached; -EBUSY else, -ETXTBSY while it
+			      is in use since before all of an earlier tarnd was killed */
 	KEEP_MARK,         /* layer, on: FAN_PRE_ACCESS mark on the tar */
 	KEEP_EXEC_MARK,   /* layer, flags: FAN_OPEN_EXEC_PERM and/or FAN_OPEN_PERM on the superblock
 			   */
@@ -67,6 +68,7 @@ enum keep_kind {
 	KEEP_PINS,       /* pins.json; no digest */
 	KEEP_PARENTS,    /* images/<manifest digest>.erofs: see oci/erofs/parents.h */
 	KEEP_CONTAINER,  /* containers/<id>; only to be listed */
+	KEEP_LOST,       /* lost: layers in use when all of tarnd was killed; no digest */
 	KEEP_KINDS
 };
 
@@ -174,6 +176,7 @@ struct keep_reply {
 		} layer;
 		struct {
 			uint32_t n;
+			uint32_t shared; /* others use the layer, too: no file is granted */
 			uint8_t granted[KEEP_LEASE_MAX]; /* 1: the lease was granted */
 		} lease;
 		struct {

@@ -20,6 +20,7 @@
 #include "plugin/guard.h"
 #include "plugin/keep.h"
 #include "plugin/log.h"
+#include "plugin/others.h"
 
 /*
  * The hand-over: the old guardian sends one `piece` per descriptor, the two shared memories first,
@@ -34,6 +35,7 @@ struct piece {
 #define PIECE_WAIT -2 /* a keeper has to stop first: answer with one byte, then wait for more */
 
 #define HANDOVER_MS 5000
+#define OTHERS_MS   1000  /* how often it is looked whether they live: nobody tells */
 #define STOPPING_MS 60000 /* what an earlier tarnd that lives gets to stop and to hand over */
 
 static void socket_address(int store, struct sockaddr_un *a)
@@ -133,12 +135,17 @@ static bool anything_attached(struct ward *w)
 	return false;
 }
 
+static bool anything_in_use(struct ward *w)
+{
+	return anything_attached(w) || others_any(w);
+}
+
 bool linger_needed(struct ward *w)
 {
 	for (int i = 0; i < WARD_ATTACHED; i++)
 		if (atomic_load(&w->attached[i].state) == WARD_LIVE)
-			return anything_attached(w);
-	return false;
+			return anything_in_use(w);
+	return others_any(w);
 }
 
 /* Who calls, if it is root; fd or -errno. */
@@ -217,8 +224,8 @@ void linger(const struct birth *b)
 	atomic_store(&b->ward->guardian_pid, getpid());
 	close_processes(b->ward);
 	answer_awaiting(b);
-	while (anything_attached(b->ward)) {
-		if (poll(p, 2, -1) > 0 && p[0].revents)
+	while (anything_in_use(b->ward)) {
+		if (poll(p, 2, others_any(b->ward) ? OTHERS_MS : -1) > 0 && p[0].revents)
 			answer_successor(b);
 	}
 	/* The last container is gone: nobody can read from these layers any more. */

@@ -20,11 +20,17 @@
  * An entry's state is written last when it becomes valid and first when it goes: a keeper that was
  * killed half-way leaves a BUSY entry, and the next one undoes it.
  */
-#define WARD_VERSION  2
+#define WARD_VERSION  3
 #define WARD_ATTACHED 1024 /* root file systems at once on one host */
+#define WARD_OTHERS   8    /* superblocks of one layer that earlier tarnds left */
 #define WARD_FETCHERS 320  /* the pool and one-shot fetchers of pulls */
 
 enum ward_state { WARD_FREE = 0, WARD_BUSY, WARD_LIVE };
+
+struct ward_other {
+	uint64_t number; /* /sys/class/bdi/erofs-<number> */
+	uint64_t dev;
+};
 
 struct ward_layer {
 	_Atomic uint32_t state; /* enum ward_state */
@@ -37,6 +43,8 @@ struct ward_layer {
 	uint32_t marked;  /* content mark on */
 	uint32_t fs_mask; /* KEEP_MARK_* on the superblock */
 	uint32_t shared;  /* others have the tar open, too: nothing in it is provably idle */
+	uint32_t nothers; /* of these, those that are known: others.h */
+	struct ward_other other[WARD_OTHERS];
 };
 
 struct ward_attached {
@@ -75,6 +83,7 @@ struct ward {
 	_Atomic int32_t guardian_pid, keeper_pid, anchor_pid;
 	int32_t anchor_pidfd, keeper_pidfd, guardian_pidfd; /* -1: none */
 	uint64_t keeper_starts, anchor_starts;
+	uint32_t looked;               /* for layers that an earlier tarnd died over */
 	_Atomic uint32_t orphan;       /* nobody who started this tarnd knows its guardian */
 	_Atomic uint32_t stopping;     /* SIGTERM came, or a successor */
 	_Atomic uint32_t reread;       /* SIGHUP came */

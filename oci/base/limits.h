@@ -98,6 +98,8 @@
 #define LIMIT_MOUNTINFO (16u << 20)
 /* /proc/PID/fdinfo of an inotify descriptor: 1024 watches with lines of some 200 bytes. */
 #define LIMIT_FDINFO (1u << 20)
+/* The store's list of lost layers: 4,096 lines of some 90 bytes, and what was there before. */
+#define LIMIT_LOST (2u << 20)
 /* Entries of an image's root directory that are mounted one by one; images have some 20. */
 #define LIMIT_GRAFTS 256
 /* Symbolic links followed on one path, as the kernel does. */

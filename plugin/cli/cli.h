@@ -35,6 +35,7 @@ enum cli_opt {
 	OPT_FREE,
 	OPT_COLD_FOR,
 	OPT_WAITING,
+	OPT_ACKNOWLEDGE,
 };
 
 struct cli;

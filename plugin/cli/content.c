@@ -78,6 +78,7 @@ static void print_evicted(const struct answer *a)
 	_cleanup_(table_freep) struct table *t = table_new("LAYER|>FREED|>KEPT, IN USE");
 	const struct json *done = answer_done(a);
 	char text[SHOW_MAX], kept[SHOW_MAX];
+	bool others = false;
 
 	for (size_t i = 0; i < json_count(a->rows); i++) {
 		const struct json *row = json_at(a->rows, i);
@@ -85,10 +86,13 @@ static void print_evicted(const struct answer *a)
 		table_cell(t, show_digest(show_str(row, "diff_id"), text));
 		table_size(t, show_int(row, "freed"));
 		table_size(t, show_int(row, "kept_in_use"));
+		others = others || json_bool(json_get(row, "kept_by_others"), false);
 	}
 	table_print(t);
 	printf("freed %s, kept %s in use\n", show_size(show_int(done, "freed"), text),
 	       show_size(show_int(done, "kept_in_use"), kept));
+	if (others)
+		puts("some is kept for containers that outlived a tarnd: they go before it can");
 }
 
 struct evict_wish {

@@ -2,6 +2,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
@@ -80,6 +81,7 @@ static int print_status_json(const struct cli *cli, const struct answer *a, cons
 	json_put_value(out.g, "daemon", json_get(answer_done(a), "daemon"));
 	put_rows(out.g, "layers", a->rows, "layer");
 	put_containers(out.g, a->rows, in);
+	put_rows(out.g, "lost", a->rows, "lost");
 	if (waiting)
 		put_rows(out.g, "waiting", a->rows, "waiting");
 	json_close_map(out.g);
@@ -187,6 +189,31 @@ static void print_waiting(const struct json *rows)
 	table_print(t);
 }
 
+static void print_lost(const struct json *rows)
+{
+	char text[SHOW_MAX], when[32];
+	unsigned n = 0;
+
+	for (size_t i = 0; i < json_count(rows); i++) {
+		const struct json *row = json_get(json_at(rows, i), "lost");
+		time_t found = (time_t)show_int(row, "found");
+		struct tm tm;
+
+		if (!row || !localtime_r(&found, &tm) ||
+		    !strftime(when, sizeof(when), "%F %T", &tm))
+			continue;
+		printf("%-10s%s, found %s\n", "LOST", show_digest(show_str(row, "layer"), text),
+		       when);
+		n++;
+	}
+	if (n)
+		puts("          was in use when every process of tarnd was killed at once. What "
+		     "its\n"
+		     "          readers got until then may have been zeros, and programs may have\n"
+		     "          such pages mapped still: restart the containers that ran, and\n"
+		     "          tarn status --acknowledge. Until they end it is not evicted");
+}
+
 /* An empty line before a table that will have rows. */
 static void part(const struct json *rows, const char *member)
 {
@@ -201,6 +228,7 @@ static void part(const struct json *rows, const char *member)
 static void print_status(const struct answer *a, const struct inits *in)
 {
 	print_daemon(json_get(answer_done(a), "daemon"));
+	print_lost(a->rows);
 	part(a->rows, "layer");
 	print_layers(a->rows, "layer");
 	part(a->rows, "container");
@@ -215,14 +243,17 @@ int cmd_status(int argc, char **argv, const struct cli *cli)
 	_cleanup_answer_ struct answer a = {0};
 	_cleanup_inits_ struct inits in = {.n = 0};
 	struct err e = ERR_INIT;
-	bool waiting = false;
+	bool waiting = false, acknowledge = false;
 	int id, r;
 
-	while ((id = cli_getopt(cli, argc, argv)) != -1)
+	while ((id = cli_getopt(cli, argc, argv)) != -1) {
 		waiting = waiting || id == OPT_WAITING;
+		acknowledge = acknowledge || id == OPT_ACKNOWLEDGE;
+	}
 	r = request_open(&rq, "status", &e);
 	if (r == 0) {
 		json_put_bool(rq.g, "waiting", waiting);
+		json_put_bool(rq.g, "acknowledge", acknowledge);
 		r = ask(cli, &rq, &a, &e);
 	}
 	if (r < 0)

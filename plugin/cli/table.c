@@ -52,6 +52,7 @@ static const struct cli_option evict_options[] = {
 
 static const struct cli_option status_options[] = {
 	{OPT_WAITING, "waiting", NULL, "also who waits for what"},
+	{OPT_ACKNOWLEDGE, "acknowledge", NULL, "and forget about layers that were lost"},
 	END,
 };
 

@@ -32,6 +32,7 @@ static int send_layer(struct ctl_task *t, const struct place *p, const struct ev
 	json_put_str(row.g, "diff_id", digest_text(&p->diff_id, text));
 	json_put_int(row.g, "freed", (int64_t)ev->freed);
 	json_put_int(row.g, "kept_in_use", (int64_t)ev->kept_in_use);
+	json_put_bool(row.g, "kept_by_others", ev->shared);
 	return ctl_row_send(t, &row);
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/json_text.h"
@@ -16,6 +17,7 @@
 #include "plugin/engine.h"
 #include "plugin/fill/flight.h"
 #include "plugin/loop.h"
+#include "plugin/store/kept.h"
 #include "plugin/store/layer.h"
 #include "plugin/store/space.h"
 
@@ -265,6 +267,57 @@ static int send_waiters(struct ctl_task *t)
 	return r;
 }
 
+/* --- layers that were in use when all of tarnd was killed --- */
+
+/* A line of the keeper's list: "<seconds since 1970> <diff_id>". */
+static int send_lost_one(struct ctl_task *t, const char *line)
+{
+	_cleanup_json_text_ struct json_text row;
+	char layer[DIGEST_TEXT], *end;
+	int64_t at = strtoll(line, &end, 10);
+
+	if (*end != ' ' || strnlen(end + 1, DIGEST_TEXT) < DIGEST_TEXT - 1)
+		return 0; /* cut short: the disk was full */
+	snprintf(layer, sizeof(layer), "%s", end + 1);
+	ctl_row_open(&row);
+	json_open_map(row.g, "lost");
+	json_put_str(row.g, "layer", layer);
+	json_put_int(row.g, "found", at);
+	json_close_map(row.g);
+	return ctl_row_send(t, &row);
+}
+
+static int send_lost(struct ctl_task *t, bool acknowledge, struct err *e)
+{
+	const struct keep_file f = file_of(KEEP_LOST, NULL);
+	_cleanup_buf_ struct buf text = {0};
+	struct err why = ERR_INIT;
+	int r;
+
+	buf_init(&text, LIMIT_LOST);
+	r = file_read(t->en, &f, &text, &why);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return err_take(e, r, why.text, &why.links);
+	for (const char *at = buf_cstr(&text), *end; r == 0 && at && *at; at = end) {
+		end = strchrnul(at, '\n');
+		end += *end != '\0';
+		r = send_lost_one(t, at);
+	}
+	return r == 0 && acknowledge ? file_drop(t->en, &f, e) : r;
+}
+
+/* What only the keeper can tell. */
+static int send_kept(struct ctl_task *t, struct err *e)
+{
+	bool acknowledge = json_bool(json_get(t->args, "acknowledge"), false);
+
+	if (is_supervised(t->en->slots))
+		return send_lost(t, acknowledge, e);
+	return acknowledge ? err_set(e, -EPIPE, "status: there is no keeper") : 0;
+}
+
 int verb_status(struct ctl_task *t, struct json_gen *done, struct err *e)
 {
 	_cleanup_places_ struct places ps = {.v = NULL};
@@ -279,10 +332,12 @@ int verb_status(struct ctl_task *t, struct json_gen *done, struct err *e)
 	if (r < 0)
 		return r;
 	r = send_containers(t);
+	if (r == 0)
+		r = send_kept(t, e);
 	if (r == 0 && json_bool(json_get(t->args, "waiting"), false))
 		r = send_waiters(t);
 	if (r < 0)
-		return err_errno(e, r, "status");
+		return e->code ? r : err_errno(e, r, "status");
 	loop_call(t->en->loop, look_at_daemon, &d);
 	put_daemon(done, &d, t->en->slots);
 	return 0;

@@ -27,8 +27,8 @@ struct json_gen;
  *                                                                                resident
  *   verify   what                                       diff_id, checked, bad,   checked, bad,
  *                                                       whole, text?             layers
- *   status   waiting?                                   kind: layer, container,  daemon
- *                                                       waiting
+ *   status   waiting?, acknowledge?                     kind: layer, container,  daemon
+ *                                                       waiting, lost
  *   images   -                                          name, digest, layers, size, resident
  *   layers   image?                                     as of status, images
  *   pin      image, paths?                              -                        paths, bytes

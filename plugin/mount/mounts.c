@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/mount.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -94,19 +96,32 @@ int mount_erofs(int image_fd, int tar_fd, struct err *e)
 	return r < 0 ? fs_fail(fs, r, e, "mounting EROFS") : r;
 }
 
+int mount_number(int mount_fd, uint64_t *ret)
+{
+	_cleanup_fd_ int root = openat(mount_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	static const char prefix[] = "erofs/erofs-";
+	struct fs_sysfs_path p = {0};
+
+	if (root < 0)
+		return -errno;
+	if (ioctl(root, FS_IOC_GETFSSYSFSPATH, &p) < 0)
+		return -EOPNOTSUPP;
+	p.name[sizeof(p.name) - 1] = '\0';
+	if (strncmp((char *)p.name, prefix, strlen(prefix)) != 0)
+		return -EOPNOTSUPP;
+	*ret = strtoull((char *)p.name + strlen(prefix), NULL, 10);
+	return 0;
+}
+
 void mount_set_readahead(int mount_fd, uint32_t kb)
 {
-	struct fs_sysfs_path p = {0};
-	_cleanup_fd_ int root = openat(mount_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_fd_ int fd = -1;
-	char path[192], *slash;
+	uint64_t number;
+	char path[80];
 
-	if (kb == 0 || root < 0 || ioctl(root, FS_IOC_GETFSSYSFSPATH, &p) < 0)
+	if (kb == 0 || mount_number(mount_fd, &number) < 0)
 		return;
-	p.name[sizeof(p.name) - 1] = '\0';
-	slash = strrchr((char *)p.name, '/');
-	snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb",
-		 slash ? slash + 1 : (char *)p.name);
+	snprintf(path, sizeof(path), "/sys/class/bdi/erofs-%" PRIu64 "/read_ahead_kb", number);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd >= 0)
 		dprintf(fd, "%u\n", kb);

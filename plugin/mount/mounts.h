@@ -18,6 +18,12 @@ struct err;
  */
 int mount_erofs(int image_fd, int tar_fd, struct err *e);
 
+/*
+ * The number N of the EROFS file system under @mount_fd, which is /sys/class/bdi/erofs-N as long as
+ * it lives; no other ever gets it. -EOPNOTSUPP: this kernel does not tell.
+ */
+int mount_number(int mount_fd, uint64_t *ret);
+
 /* Sets the read-ahead of the EROFS file system under @mount_fd; best effort. */
 void mount_set_readahead(int mount_fd, uint32_t kb);
 

@@ -23,7 +23,8 @@
 #include "plugin/store/load.h"
 #include "plugin/store/space.h"
 
-#define TURN_US 20000
+#define TURN_US     20000
+#define BEGIN_TRIES 3
 
 /* --- on the loop --- */
 
@@ -212,7 +213,8 @@ static int evict_unmounted(struct work *w, struct err *e)
 		return 0;
 	r = claim_take(&mounting, CLAIM_MOUNT, &w->diff_id, NULL, NULL);
 	if (r == 0 && loop_call(w->en->loop, is_mounted, w))
-		return 0; /* meanwhile, by somebody who uses it */
+		return -EAGAIN; /* meanwhile, by somebody who uses it, or it could not be unmounted
+				 */
 	if (r == 0)
 		r = file_open(w->en, &tar, &fd, e);
 	if (r < 0)
@@ -255,13 +257,18 @@ int evict_layer(struct engine *en, const struct digest *diff_id, const struct di
 		const struct evict_want *want, struct evicted *ret, struct err *e)
 {
 	struct work w = {.en = en, .want = want, .diff_id = *diff_id, .scope = *scope};
-	int r;
+	int r = 0;
 
 	*ret = (struct evicted){0};
-	r = begin_in_turn(&w);
-	if (r < 0 && r != -ENOENT)
-		return err_set(e, r, "the layer is being evicted already");
-	r = r == -ENOENT ? evict_unmounted(&w, e) : evict_mounted(&w, e);
+	for (int tries = 0; tries < BEGIN_TRIES; tries++) {
+		r = begin_in_turn(&w);
+		if (r < 0 && r != -ENOENT)
+			return err_set(e, r, "the layer is being evicted already");
+		r = r == -ENOENT ? evict_unmounted(&w, e) : evict_mounted(&w, e);
+		if (r != -EAGAIN)
+			break;
+		r = 0; /* it is on its way out: nothing of it goes just now */
+	}
 	free(w.nids.v);
 	free(w.lease);
 	loop_call(en->loop, account, &w);

@@ -36,6 +36,7 @@ struct evict_want {
 struct evicted {
 	uint64_t freed;
 	uint64_t kept_in_use;
+	bool shared; /* kept because of containers that a tarnd which was killed left */
 };
 
 /*

@@ -178,6 +178,7 @@ int evict_ask_leases(struct work *w, struct err *e)
 		r = keep_call(w->en->keep, req, rep, NULL, 0, e);
 		if (r < 0)
 			return r;
+		w->done.shared |= rep->lease.shared != 0;
 		for (uint32_t i = 0; i < req->lease.n; i++)
 			lease[at + i] = rep->lease.granted[i] == 1;
 	}

@@ -46,6 +46,7 @@ static int find_place(const struct keep_file *f, struct place *p)
 	static const char *const in_top[KEEP_KINDS] = {
 		[KEEP_INDEX_JSON] = "index.json",
 		[KEEP_PINS] = "pins.json",
+		[KEEP_LOST] = "lost",
 	};
 	char hex[DIGEST_HEX + 1];
 

@@ -25,6 +25,7 @@ static const char *words(const struct keep_file *f)
 		[KEEP_INDEX_JSON] = "index.json",
 		[KEEP_PINS] = "pins.json",
 		[KEEP_PARENTS] = "parents image",
+		[KEEP_LOST] = "list of lost layers",
 	};
 
 	return f->kind < KEEP_KINDS && names[f->kind] ? names[f->kind] : "file";

@@ -171,7 +171,8 @@ static int wait_umount(struct engine *en, struct layer *l)
 {
 	int r = layer_finish_umount(en, l);
 
-	for (int i = 0; r < 0 && i < BUSY_TRIES; i++) {
+	/* Not for one that others use: it stays mounted, and is used again as it is. */
+	for (int i = 0; r < 0 && r != -ETXTBSY && i < BUSY_TRIES; i++) {
 		usleep(BUSY_WAIT_US);
 		r = layer_finish_umount(en, l);
 	}

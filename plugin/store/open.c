@@ -18,7 +18,7 @@
 
 static const char *const directories[] = {
 	"images",     "blobs", "blobs/sha256", "layers",       "unproven",
-	"containers", "empty", "resolver",     "resolver/etc",
+	"containers", "empty", "resolver",     "resolver/etc", "mounted",
 };
 
 /* What is not in our control may not be there: an existing directory must be empty or ours. */

@@ -105,6 +105,14 @@ static int set_unmounting(void *ctx)
 	return 1;
 }
 
+static int stays_mounted(void *ctx)
+{
+	struct ask *a = ctx;
+
+	a->l->unmounting = false;
+	return 0;
+}
+
 /*
  * Nobody can read the layer any more once the keeper has unmounted it; until then it stays in the
  * list and faults on it are served.
@@ -121,6 +129,8 @@ int layer_finish_umount(struct engine *en, struct layer *l)
 	r = layer_ask(en, KEEP_LAYER_UMOUNT, &l->diff_id, &l->scope, &rep, none, NULL);
 	if (r == 0)
 		layer_forget(en, l);
+	else if (r == -ETXTBSY)
+		loop_call(en->loop, stays_mounted, &a);
 	return r;
 }
 
