@@ -60,7 +60,8 @@ FUZZERS := $(patsubst fuzz_%,%,$(notdir $(basename $(wildcard tests/fuzz/fuzz_*.
 REPLAYS := $(addprefix $(B)/test/replay-,$(FUZZERS))
 HELPERS := $(call bin,test,tests/system/*.c tests/kernel/*.c tests/bench/*.c)
 STATICS := $(call bin,test,tests/fixtures/*.c)
-TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone $(B)/test/tarnd-noproof
+TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone $(B)/test/tarnd-noproof \
+	$(B)/test/tarnd-deadly
 
 all: $(PROGS) ## the four programs
 tests: $(PROGS) $(TESTS)
@@ -123,6 +124,13 @@ $(B)/obj/noproof.o: plugin/store/evict_batch.c $(B)/flags
 	$(if $(Q),@echo "  CC    $@")
 	$(Q)$(CC) $(ALL_CFLAGS) -DTARN_TEST_NO_PROOF $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/test/tarnd-noproof: $(call obj,plugin/main.c) $(B)/obj/noproof.o $(B)/libplugin.a $(B)/liboci.a
+	$(link)
+# A daemon whose engine dies of one event.
+$(B)/obj/deadly.o: plugin/fault/fault.c $(B)/flags
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  CC    $@")
+	$(Q)$(CC) $(ALL_CFLAGS) -DTARN_TEST_DEADLY $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/test/tarnd-deadly: $(call obj,plugin/main.c) $(B)/obj/deadly.o $(B)/libplugin.a $(B)/liboci.a
 	$(link)
 # oci/ knows nothing of plugin/: the whole of it must link with the libraries alone.
 $(B)/test/oci-alone: $(B)/liboci.a

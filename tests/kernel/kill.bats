@@ -84,3 +84,41 @@ read_under_fire() { # kills part...
 	readers "$TREE" "$RIG/m" -m rm
 	[ "$(tarn status --waiting --json | jq '[.waiting[]?] | length')" = 0 ]
 }
+
+# What it is that kills the engine, nobody knows beforehand: the third of them is the last.
+@test "an event that every engine dies of" {
+	local offset ino starts
+	mkdir "$RIG/tree" "$RIG/B"
+	for f in one deadly two; do
+		head -c 8M /dev/urandom >"$RIG/tree/$f"
+	done
+	tar -C "$RIG/tree" --sort=name -cf "$RIG/deadly.tar" .
+	"$RIG_FIXTURES/mkimage.py" "$RIG/img" "$RIG/deadly.tar"
+	offset=$(python3 -c 'import sys, tarfile
+print(tarfile.open(sys.argv[1]).getmember("./deadly").offset_data + (4 << 20))' "$RIG/deadly.tar")
+	tarn -q pull --keep=none "oci:$RIG/img:latest" --name deadly
+	ino=$(find "$TARN_STORE" -name tar -size "$(stat -c %s "$RIG/deadly.tar")c" -printf '%i\n')
+	lake_umount
+	stop_tarnd
+	ln -s "$B"/* "$RIG/B"
+	ln -sfn "$B/test/tarnd-deadly" "$RIG/B/tarnd"
+	# So that it is not the deadline that ends it.
+	echo 'fault.deadline = 10m' >"$RIG/tarn.conf"
+	TARN_TEST_DEADLY="$ino $offset" B=$RIG/B start_tarnd --config "$RIG/tarn.conf"
+	lake_mount deadly "$RIG/d"
+	lake_mount debian
+	start_readers "$TREE" "$RIG/m" -w 120
+	starts=$(counted engine_restarts)
+	run timeout 120 dd if="$RIG/d/deadly" bs=4K skip=1024 count=1 status=none
+	[ "$status" = 1 ]
+	[[ $output == *"Input/output error"* ]]
+	rig_wait 60 "an engine" counted engine_restarts
+	[ $(($(counted engine_restarts) - starts)) -ge 3 ]
+	# Nobody else noticed, and what is beside it can be had.
+	wait_readers
+	cmp "$RIG/tree/one" "$RIG/d/one"
+	cmp "$RIG/tree/two" "$RIG/d/two"
+	cmp -n 1M "$RIG/tree/deadly" "$RIG/d/deadly"
+	[ "$(found errors)" = 0 ]
+	[ "$(tarn status --waiting --json | jq '[.waiting[]?] | length')" = 0 ]
+}
