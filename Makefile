@@ -37,8 +37,16 @@ ALL_CFLAGS += -DTARN_ISAL=1
 LIBS       += -lisal
 endif
 
+# Counts lines, for `make coverage`; see tests/coverage/dump.c.
+ifeq ($(COV),1)
+COV_FLAGS  := -fprofile-arcs -ftest-coverage -fprofile-update=atomic -fprofile-abs-path \
+	-fprofile-info-section=gcov_info
+ALL_LDFLAGS += -Wl,--wrap=_exit -Wl,--wrap=execv
+LIBS       += -lgcov
+endif
+
 # Other flags, another build: paths are compiled in, so `make install PREFIX=` may need one.
-FLAGS := $(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+FLAGS := $(CC) $(ALL_CFLAGS) $(COV_FLAGS) $(CPPFLAGS) $(CFLAGS)
 ifneq ($(FLAGS),$(file <$(B)/flags))
 $(shell mkdir -p $(B))
 $(file >$(B)/flags,$(FLAGS))
@@ -92,7 +100,10 @@ $(PROGS):
 $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  CC    $<")
-	$(Q)$(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(COV_FLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/coverage.o: tests/coverage/dump.c $(B)/flags
+	$(Q)$(CC) $(ALL_CFLAGS) -O2 -DTARN_COVERAGE='"$(abspath $(B))/area"' -c -o $@ $<
+$(if $(COV_FLAGS),$(PROGS) $(UNITS) $(REPLAYS) $(HELPERS) $(B)/test/oci-alone $(B)/test/tarnd-noproof: $(B)/coverage.o)
 
 # The seccomp filters, from notes beside the functions that need the calls.
 $(B)/gen/syscalls.h: plugin/syscalls.awk $(OCI_SRC) $(PLUGIN_SRC)
@@ -122,7 +133,7 @@ $(STATICS): $(B)/test/%: tests/fixtures/%.c
 $(B)/obj/noproof.o: plugin/store/evict_batch.c $(B)/flags
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  CC    $@")
-	$(Q)$(CC) $(ALL_CFLAGS) -DTARN_TEST_NO_PROOF $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(COV_FLAGS) -DTARN_TEST_NO_PROOF $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/test/tarnd-noproof: $(call obj,plugin/main.c) $(B)/obj/noproof.o $(B)/libplugin.a $(B)/liboci.a
 	$(link)
 # A daemon whose engine dies of one event.
@@ -136,7 +147,7 @@ $(B)/test/tarnd-deadly: $(call obj,plugin/main.c) $(B)/obj/deadly.o $(B)/libplug
 $(B)/test/oci-alone: $(B)/liboci.a
 	@mkdir -p $(@D)
 	$(Q)echo 'int main(void) { return 0; }' | $(CC) $(ALL_LDFLAGS) -o $@ -xc - -xnone \
-		-Wl,--whole-archive $< -Wl,--no-whole-archive $(LIBS)
+		-Wl,--whole-archive $< -Wl,--no-whole-archive $(filter %.o,$^) $(LIBS)
 
 # Each of these installs what it lacks first, then starts make anew to find it.
 again = +$(Q)$(MAKE) --no-print-directory
@@ -157,6 +168,10 @@ fuzz_time = $(if $(filter command line,$(origin SECONDS)),$(SECONDS))
 fuzz: deps-check ## each libFuzzer target for SECONDS=n (or FUZZ_TIME=n), else 30; T=TARGETS
 	$(again) fuzzers B=$(B)/fuzz CC=clang SAN=fuzzer-no-link,address,undefined
 	$(Q)B=$(B)/fuzz $(if $(fuzz_time),FUZZ_TIME=$(fuzz_time)) tests/fuzz/run $(or $(T),$(FUZZERS))
+coverage: ## lines that the tests come through, by directory, with gcovr (as root)
+	$(Q)tests/deps coverage
+	$(again) tests B=$(B)/coverage COV=1 CFLAGS='-O0 -g' WERROR=
+	$(Q)B=$(B)/coverage tests/coverage/run $(T)
 fuzzers: $(addprefix $(B)/fuzz/,$(FUZZERS))
 lint: deps-check ## format, complexity, sizes, banned functions, spelling, static analysis
 	$(Q)tests/lint $(T)
@@ -211,5 +226,5 @@ help: ## this list
 
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all tests check check-unit check-asan check-tsan tsan fuzz fuzzers lint torture bench demo deps \
+.PHONY: all tests check check-unit check-asan check-tsan tsan fuzz coverage fuzzers lint torture bench demo deps \
 	deps-check install uninstall clean help

@@ -68,7 +68,10 @@ static bool one_line(const char *s)
 	return true;
 }
 
-/* Tokens go back to the registry alone; the password to whom it names, but encrypted. */
+/*
+ * Tokens go back to the registry alone; the password to whom it names in its 401, too, but
+ * encrypted.
+ */
 static void check_authorization(const char *a, const char *url)
 {
 	const char *registry =
@@ -78,8 +81,10 @@ static void check_authorization(const char *a, const char *url)
 		abort();
 	if (strncmp(a, "Bearer ", 7) == 0 && !url_same_origin(registry, url))
 		abort();
-	if (strcmp(a, BASIC) == 0 && !url_is_https(url) &&
-	    !(flags & FLAG_PLAIN && url_same_host(registry, url)))
+	if (strcmp(a, BASIC) != 0 || url_same_origin(registry, url))
+		return;
+	if (call.status != 401 ||
+	    (!url_is_https(url) && !(flags & FLAG_PLAIN && url_same_host(registry, url))))
 		abort();
 }
 
