@@ -26,7 +26,9 @@ PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	-Wpointer-arith -Wwrite-strings -Wno-unused-parameter -Wformat=2 $(WERROR)
 CFLAGS   ?= -O2 -g $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
-SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+# The sanitizers' run-time makes system calls of its own: TARN_TEST_CALLS permits them (filter.c).
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer \
+	-DTARN_TEST_CALLS)
 ALL_CFLAGS := -std=gnu11 $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
 	-DTARN_VERSION='"$(VERSION)"' -DTARN_LIBEXECDIR='"$(libexecdir)/tarn"' \
 	-fstack-protector-strong -fno-strict-aliasing -pthread -I. $(PKG_CFLAGS) $(SAN_FLAGS)
@@ -69,7 +71,7 @@ REPLAYS := $(addprefix $(B)/test/replay-,$(FUZZERS))
 HELPERS := $(call bin,test,tests/system/*.c tests/kernel/*.c tests/bench/*.c)
 STATICS := $(call bin,test,tests/fixtures/*.c)
 TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone $(B)/test/tarnd-noproof \
-	$(B)/test/tarnd-deadly
+	$(B)/test/tarnd-deadly $(B)/test/tarnd-exploit
 
 all: $(PROGS) ## the four programs
 tests: $(PROGS) $(TESTS)
@@ -110,8 +112,8 @@ $(B)/gen/syscalls.h: plugin/syscalls.awk $(OCI_SRC) $(PLUGIN_SRC)
 	@mkdir -p $(@D)
 	$(Q)awk -f $^ | LC_ALL=C sort >$@.new
 	$(Q)cmp -s $@.new $@ && rm $@.new || mv $@.new $@
-$(B)/obj/plugin/isolate.o: $(B)/gen/syscalls.h
-$(B)/obj/plugin/isolate.o: ALL_CFLAGS += -I$(B)/gen
+$(B)/obj/plugin/filter.o: $(B)/gen/syscalls.h
+$(B)/obj/plugin/filter.o: ALL_CFLAGS += -I$(B)/gen
 
 # --- tests -----------------------------------------------------------------------------------
 $(B)/unit/%: $(B)/obj/tests/unit/%.o $(ARCHIVES)
@@ -129,6 +131,7 @@ $(HELPERS): $(ARCHIVES)
 $(STATICS): $(B)/test/%: tests/fixtures/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 $(WARN) -D_GNU_SOURCE -O2 -g -static -pthread -o $@ $<
+$(B)/unit/test_isolate $(B)/unit/test_rights: $(B)/obj/tests/hostile/attempts.o
 # A daemon that evicts without proof: the test of eviction is to see the wrong bytes that makes.
 $(B)/obj/noproof.o: plugin/store/evict_batch.c $(B)/flags
 	@mkdir -p $(@D)
@@ -143,6 +146,10 @@ $(B)/obj/deadly.o: plugin/fault/fault.c $(B)/flags
 	$(Q)$(CC) $(ALL_CFLAGS) -DTARN_TEST_DEADLY $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/test/tarnd-deadly: $(call obj,plugin/main.c) $(B)/obj/deadly.o $(B)/libplugin.a $(B)/liboci.a
 	$(link)
+# A daemon whose parts do, when told, what somebody would who had taken them over.
+$(B)/test/tarnd-exploit: $(call obj,plugin/main.c tests/hostile/exploit.c tests/hostile/attempts.c) \
+		$(B)/libplugin.a $(B)/liboci.a
+	$(link) -Wl,--wrap=fault_new_content -Wl,--wrap=fetch_spans
 # oci/ knows nothing of plugin/: the whole of it must link with the libraries alone.
 $(B)/test/oci-alone: $(B)/liboci.a
 	@mkdir -p $(@D)

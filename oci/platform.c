@@ -31,6 +31,7 @@ static void set_machine(struct platform *p, const char *machine)
 	snprintf(p->arch, sizeof(p->arch), "%.*s", (int)sizeof(p->arch) - 1, machine);
 }
 
+/* #syscalls engine: uname */
 void platform_local(struct platform *ret)
 {
 	struct platform p = {.os = "linux"};

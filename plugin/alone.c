@@ -13,7 +13,10 @@
 
 #define TICK_MS 250
 
-/* Is there a superblock of that device? Nobody would tell us of its end. */
+/*
+ * Is there a superblock of that device? Nobody would tell us of its end.
+ * #syscalls engine: ustat
+ */
 static bool is_mounted(uint64_t dev)
 {
 #ifdef SYS_ustat
@@ -59,7 +62,7 @@ void alone_begin(struct engine *en)
 	atomic_store(&s->guardian_pid, 0);
 	atomic_store(&s->keeper_pid, 0);
 	/* No eviction holds anybody up any more when we never came up. */
-	for (uint32_t i = 0; !en->ready && i < s->count; i++)
+	for (uint32_t i = 0; !en->ready && i < slots_count(s); i++)
 		atomic_store(&s->s[i].frozen, 0);
 	log_error(
 		"keeper and guardian are gone: %s; stop the containers, see that process %d ends, "

@@ -144,6 +144,8 @@ int broker_attach(struct broker *b, const struct keep_request *request, struct a
 	if (rq->nlayers == 0 || rq->nlayers > LIMIT_LAYERS ||
 	    !memchr(rq->label, '\0', sizeof(rq->label)))
 		return err_set(&a->err, -EINVAL, "a root file system of %u layers", rq->nlayers);
+	if (!attach_kind_name(rq->kind))
+		return err_set(&a->err, -EINVAL, "a root file system of no kind: %u", rq->kind);
 	broker_drain_inotify(b);
 	at = attached_claim(b, rq->id, &a->err);
 	if (!at)

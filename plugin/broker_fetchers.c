@@ -54,7 +54,7 @@ static int fetcher_start(struct broker *b, bool pooled, int fds[2], int32_t *ret
 
 static uint32_t pool_size(const struct broker *b)
 {
-	uint32_t n = b->birth.slots->settings.fetchers;
+	uint32_t n = b->ward->settings.fetchers;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	if (n == 0)

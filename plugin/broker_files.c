@@ -41,6 +41,8 @@ int broker_file_publish(struct broker *b, const struct keep_request *rq, struct 
 
 int broker_file_drop(struct broker *b, const struct keep_request *rq, struct answer *a)
 {
+	if (is_mounted(b, &rq->file))
+		return err_set(&a->err, -EBUSY, "the layer is mounted");
 	return store_file_drop(b->ward->fd_store, &rq->file, &a->err);
 }
 

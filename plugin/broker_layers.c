@@ -157,7 +157,7 @@ static int layer_mount_fs(struct broker *b, struct ward_layer *l, struct err *e)
 	if (r < 0)
 		return err_errno(e, r, "marking a layer's file system");
 	l->fs_mask = KEEP_MARK_EXEC;
-	mount_set_readahead(l->fd_mount, b->birth.slots->settings.erofs_ra_kb);
+	mount_set_readahead(l->fd_mount, b->ward->settings.erofs_ra_kb);
 	r = layer_stat(l, e);
 	return r < 0 ? r : others_note(b->ward->fd_store, l, l->fd_mount, e);
 }
@@ -310,6 +310,8 @@ int broker_exec_mark(struct broker *b, const struct keep_request *rq, struct ans
 
 	if (!l)
 		return -ENOENT;
+	if (rq->layer.flags & ~(KEEP_MARK_EXEC | KEEP_MARK_OPEN))
+		return err_set(&a->err, -EINVAL, "no such marks: %x", rq->layer.flags);
 	if (l->fd_mount < 0)
 		return err_set(&a->err, -EBUSY, "the layer is being unmounted");
 	r = fan_mark_fs(b->ward->fd_exec, l->fd_mount, fs_mask(rq->layer.flags));

@@ -17,6 +17,7 @@
 #include "plugin/log.h"
 #include "plugin/loop.h"
 #include "plugin/notify.h"
+#include "plugin/solo.h"
 #include "plugin/spawn.h"
 #include "plugin/start.h"
 
@@ -89,7 +90,7 @@ static void reap(void)
 /* Once, when the first engine of this tarnd can be asked. */
 static void announce(const struct birth *b)
 {
-	if (announced || !atomic_load(&b->slots->ready))
+	if (announced || !ward_ready(b))
 		return;
 	announced = true;
 	(void)!write(STDOUT_FILENO, READY_LINE, sizeof(READY_LINE) - 1);
@@ -155,7 +156,7 @@ static void end_others(const struct birth *b)
 		struct pollfd anchor = {.fd = w->anchor_pidfd, .events = POLLIN};
 
 		reap();
-		if ((anchor.fd < 0 || poll(&anchor, 1, 0) > 0) && !spawn_engine_lives(b->slots))
+		if ((anchor.fd < 0 || poll(&anchor, 1, 0) > 0) && !solo_lives(w->fd_store))
 			break;
 		usleep(10000);
 	}
@@ -196,7 +197,7 @@ int guard_run(const struct birth *b, bool first)
 	sigset_t mask;
 
 	log_init("tarnd[guardian]", LOG_INFO);
-	log_follow(&b->slots->settings.log_level);
+	log_follow(&b->ward->settings.log_level);
 	take_signals(&mask);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (first) {
@@ -220,7 +221,7 @@ int guard_run(const struct birth *b, bool first)
 			return EXIT_SUCCESS;
 		if (atomic_load(&w->keeper_result) == KEEPER_STAY)
 			return leave_one_behind(b);
-		if (!atomic_load(&b->slots->ready))
+		if (!ward_ready(b))
 			return give_up(b);
 		log_error("the keeper ended; the next one is started");
 		back_off(born, &quick);

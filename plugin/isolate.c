@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/landlock.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,7 +20,7 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
-#include "syscalls.h" /* made from the "#syscalls" notes beside the functions that need them */
+#include "plugin/filter.h"
 
 #define NOBODY 65534
 
@@ -103,7 +102,14 @@ int isolate_keeper(struct err *e)
 			       "capabilities are missing: %s; run tarnd as root, outside of "
 			       "containers that drop them",
 			       lacks);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_errno(e, -errno, "no_new_privs");
 	return keep_caps(keeper_caps, ARRAY_LEN(keeper_caps), e);
+}
+
+int isolate_holder(struct err *e)
+{
+	return keep_caps(NULL, 0, e);
 }
 
 static int drop_ids(uid_t uid, gid_t gid, struct err *e)
@@ -124,46 +130,22 @@ static int no_rights(uid_t uid, gid_t gid, struct err *e)
 		r = keep_caps(NULL, 0, e);
 	if (r == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		r = err_errno(e, -errno, "no_new_privs");
+	/* Not even others of the same user look into it, or trace it. */
+	if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		r = err_errno(e, -errno, "PR_SET_DUMPABLE");
 	return r;
 }
 
 int isolate_engine(uid_t uid, gid_t gid, struct err *e)
 {
+	/*
+	 * What processes are called and which group they are in (ctl/proc.c) is all that it may
+	 * look up by name. Landlock would not do: it judges the files of events, too.
+	 */
+	if (chdir("/proc") < 0 || chroot(".") < 0)
+		return err_errno(e, -errno, "changing the root directory to /proc");
 	return no_rights(uid, gid, e);
 }
-
-/*
- * Everything that is not on @list ends the process. What the C library does on its own account:
- * memory, threads (libcurl resolves names in one), time, the way back from a signal, the end.
- *
- * #syscalls fetcher: brk mmap munmap mremap mprotect madvise futex clone clone3 set_robust_list
- * #syscalls fetcher: rseq gettid getpid sched_yield sched_getaffinity clock_gettime gettimeofday
- * #syscalls fetcher: clock_nanosleep nanosleep restart_syscall rt_sigreturn rt_sigaction
- * #syscalls fetcher: rt_sigprocmask sigaltstack exit exit_group tgkill
- */
-static int allow_only(const char *const *list, size_t n, struct err *e)
-{
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int r = 0;
-
-	if (!ctx)
-		return err_set(e, -EOPNOTSUPP,
-			       "this kernel has no system call filters that end a process "
-			       "(CONFIG_SECCOMP_FILTER)");
-	for (size_t i = 0; i < n && r == 0; i++) {
-		int nr = seccomp_syscall_resolve_name(list[i]);
-
-		/* A call that this architecture does not have cannot be made. */
-		if (nr != __NR_SCMP_ERROR && nr >= 0)
-			r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 0);
-	}
-	if (r == 0)
-		r = seccomp_load(ctx);
-	seccomp_release(ctx);
-	return r < 0 ? err_errno(e, r, "loading the system call filter") : 0;
-}
-
-static const char *const fetcher_calls[] = {SYSCALLS_FETCHER};
 
 int isolate_landlock(void)
 {
@@ -233,7 +215,7 @@ int isolate_fetcher(int root_fd, uid_t uid, gid_t gid, struct err *e)
 		r = landlock_fetcher(etc, e);
 	cleanup_closep(&root);
 	cleanup_closep(&etc);
-	return r == 0 ? allow_only(fetcher_calls, ARRAY_LEN(fetcher_calls), e) : r;
+	return r == 0 ? filter_fetcher(e) : r;
 }
 
 /* --- isolate_call: a child without rights, its result over a pipe --- */
@@ -246,15 +228,6 @@ struct result_head {
 };
 
 #define RESULT_FD 3
-
-/*
- * Parsing needs memory, and a result needs write(2): nothing is opened, not even with the rights of
- * nobody.
- *
- * #syscalls parser: brk mmap munmap mremap mprotect madvise futex write getpid gettid getrandom
- * #syscalls parser: clock_gettime rt_sigaction rt_sigprocmask rt_sigreturn tgkill exit exit_group
- */
-static const char *const parser_calls[] = {SYSCALLS_PARSER};
 
 /* Of the caller's descriptors none stays: there is its connection to tarnd among them. */
 static int only_fd(int out)
@@ -277,14 +250,15 @@ static void run_child(int (*fn)(void *, struct buf *, struct err *), void *ctx, 
 	if (r < 0)
 		_exit(1);
 	buf_init(&b, max);
-	/* Tools of root run as root; a user who lacks the right to drop has nothing to lose here.
+	/* Nothing is opened, not even with the rights of nobody. Tools of root run as root; a user
+	 * who lacks the right to drop has nothing to lose here.
 	 */
 	if (geteuid() == 0)
 		r = no_rights(NOBODY, NOBODY, &e);
 	if (r == 0 && setrlimit(RLIMIT_FSIZE, &nothing) < 0)
 		r = err_errno(&e, -errno, "limiting a child");
 	if (r == 0)
-		r = allow_only(parser_calls, ARRAY_LEN(parser_calls), &e);
+		r = filter_parser(&e);
 	if (r == 0)
 		r = fn(ctx, &b, &e);
 	if (r == 0 && b.failed)

@@ -14,14 +14,19 @@ struct err;
  */
 
 /*
- * keeper: exactly the capabilities listed in isolate.c; the rest leaves all sets for good. -EPERM:
- * some of them are not there to begin with.
+ * guardian and keeper: exactly the capabilities listed in isolate.c; the rest leaves all sets for
+ * good. -EPERM: some of them are not there to begin with.
  */
 int isolate_keeper(struct err *e);
+/* A guardian that is left behind: root without any capability. */
+int isolate_holder(struct err *e);
 /* Names what this process lacks of a keeper's capabilities, "" when it has them all. */
 void isolate_keeper_lacks(char *out, size_t size);
 
-/* anchor and engine: own uid and gid, no groups, no capabilities, no new privileges. */
+/*
+ * anchor and engine: own uid and gid, no groups, no capabilities, no new privileges, no file by
+ * name but those of /proc. Their system calls: filter.h.
+ */
 int isolate_engine(uid_t uid, gid_t gid, struct err *e);
 
 /*

@@ -195,6 +195,7 @@ int keep_call(struct keep *k, struct keep_request *req, struct keep_reply *rep, 
 	return rep->result;
 }
 
+/* #syscalls engine: sendto */
 int keep_send(struct keep *k, struct keep_request *req)
 {
 	pthread_mutex_lock(&k->lock);

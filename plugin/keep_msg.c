@@ -24,6 +24,7 @@ union control {
 	struct cmsghdr align;
 };
 
+/* #syscalls engine: sendmsg */
 int keep_sendmsg(int sock, const void *msg, size_t len, const int *fds, int nfds)
 {
 	struct iovec iov = {.iov_base = (void *)msg, .iov_len = len};
@@ -72,6 +73,7 @@ static int take_fds(struct msghdr *m, int *fds, int maxfds)
 	return n;
 }
 
+/* #syscalls engine: recvmsg */
 ssize_t keep_recvmsg(int sock, void *msg, size_t len, int *fds, int maxfds, int *ret_nfds)
 {
 	struct iovec iov = {.iov_base = msg, .iov_len = len};

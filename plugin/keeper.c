@@ -24,6 +24,7 @@
 #include "plugin/linger.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
+#include "plugin/solo.h"
 #include "plugin/spawn.h"
 #include "plugin/start.h"
 #include "plugin/uapi.h"
@@ -51,7 +52,7 @@ static void start_anchor(void *ctx);
 /* Nobody waits for us yet, and the guardian has been told why: see start.h. */
 static void end_unless_ready(const struct keeper *k)
 {
-	if (!atomic_load(&k->birth.slots->ready))
+	if (!ward_ready(&k->birth))
 		_exit(EXIT_FAILURE);
 }
 
@@ -111,7 +112,7 @@ static void start_anchor(void *ctx)
 	pid_t pid;
 	int pidfd;
 
-	if (spawn_engine_lives(k->birth.slots)) {
+	if (solo_lives(w->fd_store)) {
 		loop_after(k->loop, RESPAWN_MS, start_anchor, k, NULL);
 		return;
 	}
@@ -237,10 +238,11 @@ static void reread_settings(struct keeper *k)
 
 	if (!b->config)
 		return;
-	if (settings_reread(b->config, b->verbose, &b->slots->settings, &e) < 0) {
+	if (settings_reread(b->config, b->verbose, &b->ward->settings, &e) < 0) {
 		log_error("%s; the old settings stay", e.text);
 		return;
 	}
+	b->slots->settings = b->ward->settings;
 	log_info("settings were read again from %s", b->config);
 }
 
@@ -285,11 +287,12 @@ static void tick(void *ctx)
 {
 	struct keeper *k = ctx;
 	struct slots *slots = k->birth.slots;
-	unsigned denied = slots_enforce(slots, k->group, TICK_MS, slots->settings.deadline_ms);
+	const struct settings *s = &k->ward->settings;
+	unsigned denied = slots_enforce(slots, k->group, TICK_MS, s->deadline_ms);
 
 	if (denied)
 		log_error("%u readers got EIO: their content did not come within %u s", denied,
-			  slots->settings.deadline_ms / 1000);
+			  s->deadline_ms / 1000);
 	if (atomic_exchange(&k->ward->reread, 0))
 		reread_settings(k);
 	check_stop(k);
@@ -315,7 +318,7 @@ static int keeper_start(struct keeper *k, struct err *e)
 	struct ward *w = k->ward;
 	int r = isolate_keeper(e);
 
-	if (r == 0 && !atomic_load(&k->birth.slots->ready))
+	if (r == 0 && !ward_ready(&k->birth))
 		r = spawn_try_fetcher(&k->birth, e);
 	if (r == 0)
 		r = broker_start(&k->birth, &k->broker, e);
@@ -346,7 +349,7 @@ int keeper_main(const struct birth *b)
 	int r;
 
 	log_init("tarnd[keeper]", LOG_INFO);
-	log_follow(&b->slots->settings.log_level);
+	log_follow(&b->ward->settings.log_level);
 	quiet_signals();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	atomic_store(&b->ward->keeper_pid, getpid());

@@ -18,6 +18,7 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "plugin/guard.h"
+#include "plugin/isolate.h"
 #include "plugin/keep.h"
 #include "plugin/log.h"
 #include "plugin/others.h"
@@ -213,8 +214,11 @@ void linger(const struct birth *b)
 	struct pollfd p[] = {{.fd = b->ward->fd_linger, .events = POLLIN},
 			     {.fd = b->ward->fd_inotify, .events = POLLIN}};
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct err e = ERR_INIT;
 
 	setsid();
+	if (isolate_holder(&e) < 0)
+		log_warn("%s", e.text); /* it holds layers all the same */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);

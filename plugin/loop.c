@@ -56,6 +56,7 @@ uint64_t clock_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* #syscalls engine: epoll_create1 eventfd2 epoll_ctl epoll_wait epoll_pwait read */
 int loop_new(struct loop **ret)
 {
 	struct loop *l = calloc(1, sizeof(*l));

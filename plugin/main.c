@@ -22,6 +22,7 @@
 #include "plugin/ctl/listen.h"
 #include "plugin/fault/fan.h"
 #include "plugin/guard.h"
+#include "plugin/isolate.h"
 #include "plugin/log.h"
 #include "plugin/solo.h"
 #include "plugin/start.h"
@@ -113,9 +114,12 @@ static int parse_options(int argc, char **argv, struct options *o)
 
 static int make_shared(const char *name, size_t size, int *ret_fd, void **ret)
 {
-	_cleanup_fd_ int fd = memfd_create(name, MFD_CLOEXEC);
+	_cleanup_fd_ int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
+	/* Whoever else has it, it stays as large as it is: reading behind its end would be SIGBUS.
+	 */
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
 	*ret = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (*ret == MAP_FAILED)
@@ -211,6 +215,7 @@ static int take_over(struct birth *b, const struct options *o, struct err *e)
 	if (r < 0)
 		return err_wrap(e, r, "store %s", o->store);
 	atomic_store(&b->ward->stopping, 0);
+	atomic_store(&b->ward->ready, 0);
 	atomic_store(&b->slots->ready, 0);
 	memset(&b->slots->failure, 0, sizeof(b->slots->failure));
 	log_info("took over the layers an earlier tarnd left mounted");
@@ -251,6 +256,9 @@ static int bring_up(const struct options *o, struct birth *b, struct err *e)
 	if (geteuid() != 0)
 		return err_set(e, -EPERM, "only root can watch and mount layers");
 	r = check_descriptors(e);
+	/* The guardian holds what the keepers that it starts need, and uses nothing of it. */
+	if (r == 0)
+		r = isolate_keeper(e);
 	if (r < 0)
 		return r;
 	*b = (struct birth){
@@ -259,7 +267,8 @@ static int bring_up(const struct options *o, struct birth *b, struct err *e)
 	if (r < 0)
 		return r;
 	w = b->ward;
-	b->slots->settings = s;
+	w->settings = b->slots->settings = s;
+	b->slots->has_group = s.group[0] && ctl_group(s.group, &b->slots->group, e) == 0;
 	find_account("tarn-engine", ENGINE_UID_FALLBACK, &w->engine_uid, &w->engine_gid);
 	find_account("tarn-fetch", FETCH_UID_FALLBACK, &w->fetch_uid, &w->fetch_gid);
 	/* A taken over one goes on: a second try to bind it might fail. */

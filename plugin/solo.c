@@ -48,6 +48,17 @@ int solo_take(int store, struct err *e)
 	return take_fd(&fd);
 }
 
+bool solo_lives(int store)
+{
+	_cleanup_fd_ int fd = open_lock(store);
+
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return true;
+	/* Another thread's fork may have a copy of the descriptor for a moment. */
+	flock(fd, LOCK_UN);
+	return false;
+}
+
 static int served_alone(int fd, const char *path, struct err *e)
 {
 	char text[TEXT_MAX + 1] = "";

@@ -2,6 +2,8 @@
 #ifndef PLUGIN_SOLO_H
 #define PLUGIN_SOLO_H
 
+#include <stdbool.h>
+
 struct err;
 
 /*
@@ -13,6 +15,13 @@ struct err;
 
 /* anchor, while it is root: the lock, as a descriptor; -EBUSY: another pair has it. */
 int solo_take(int store, struct err *e);
+
+/*
+ * The engine of an anchor that died is killed by the kernel, but may take its time over a disk that
+ * does not answer. Two engines at once would read into one journal (law 3). The lock says so, and
+ * not what an engine wrote of itself.
+ */
+bool solo_lives(int store);
 
 /*
  * A first start on @store, which nobody has locked: waits a little for a pair that is about to end.

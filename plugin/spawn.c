@@ -23,6 +23,7 @@
 #include "plugin/engine.h"
 #include "plugin/fault/fan.h"
 #include "plugin/fill/wire.h"
+#include "plugin/filter.h"
 #include "plugin/isolate.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
@@ -97,29 +98,11 @@ static void child_signals(void)
 
 /* --- anchor and engine --- */
 
-bool spawn_engine_lives(const struct slots *slots)
-{
-	char path[32], own[16] = "", name[sizeof(own) + 1] = "";
-	pid_t pid = atomic_load(&slots->engine_pid);
-	_cleanup_fd_ int fd = -1;
-	ssize_t n;
-
-	if (pid <= 0)
-		return false;
-	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, name, sizeof(name) - 1);
-	if (n <= 0)
-		return false;
-	name[strcspn(name, "\n")] = '\0';
-	/* The number may be somebody else's by now. */
-	prctl(PR_GET_NAME, own);
-	return !strcmp(name, own);
-}
-
+/* #syscalls anchor: prctl seccomp getppid */
 static void engine_process(const struct birth *b, pid_t anchor)
 {
 	const int group[2] = {ENGINE_FD_CONTENT, ENGINE_FD_EXEC};
+	struct err e = ERR_INIT;
 
 	/* Without the anchor the table would go with this process: then better at once. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -127,6 +110,11 @@ static void engine_process(const struct birth *b, pid_t anchor)
 		_exit(EXIT_FAILURE);
 	log_init("tarnd[engine]", LOG_INFO);
 	log_follow(&b->slots->settings.log_level);
+	/* In its only thread, before it hears of anybody. */
+	if (filter_engine(&e) < 0) {
+		start_failed(b->slots, "engine", e.code, &e);
+		_exit(EXIT_FAILURE);
+	}
 	_exit(engine_main(ENGINE_FD_KEEP, b->slots, group));
 }
 
@@ -152,6 +140,8 @@ static void end_unless_ready(const struct birth *b, pid_t pid, int status, unsig
 /*
  * Shares its descriptor table with one engine after the other. It does nothing else, so that
  * there is nothing it could die of.
+ *
+ * #syscalls anchor: clone3 wait4 clock_nanosleep tgkill
  */
 static void anchor_process(const struct birth *b)
 {
@@ -213,6 +203,7 @@ static void anchor_child(const struct birth *b, pid_t keeper)
 {
 	const struct ward *w = b->ward;
 	struct err e = ERR_INIT;
+	struct digest none;
 	int r;
 
 	child_signals();
@@ -220,8 +211,13 @@ static void anchor_child(const struct birth *b, pid_t keeper)
 	log_init("tarnd[anchor]", LOG_INFO);
 	log_follow(&b->slots->settings.log_level);
 	r = anchor_table(w, &e);
+	/* libcrypto reads its settings when it is used for the first time. */
+	if (r == 0)
+		r = digest_of("", 0, &none);
 	if (r == 0)
 		r = isolate_engine(w->engine_uid, w->engine_gid, &e);
+	if (r == 0)
+		r = filter_anchor(&e);
 	if (r < 0) {
 		start_failed(b->slots, "engine", r, &e);
 		_exit(EXIT_FAILURE);
@@ -316,7 +312,7 @@ static void fetcher_child(const struct birth *b, int sock, int buffer)
 
 	child_signals();
 	/* The level of now: it speaks only when it cannot begin, and the shared memory goes. */
-	log_init("tarnd[fetcher]", (enum log_level)b->slots->settings.log_level);
+	log_init("tarnd[fetcher]", (enum log_level)b->ward->settings.log_level);
 	buf_init(&ca, CA_MAX);
 	read_ca_bundle(&ca);
 	mem = mmap(NULL, FETCH_BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, buffer, 0);

@@ -2,7 +2,6 @@
 #ifndef PLUGIN_SPAWN_H
 #define PLUGIN_SPAWN_H
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 #include "plugin/ward.h"
@@ -25,12 +24,6 @@ pid_t spawn_sharing_files(int32_t *pidfd);
  * (owned).
  */
 pid_t spawn_anchor(const struct birth *b, int *ret_pidfd, struct err *e);
-
-/*
- * The engine of an anchor that died is killed by the kernel, but may take its time over a disk that
- * does not answer. Two engines at once would read into one journal (law 3).
- */
-bool spawn_engine_lives(const struct slots *slots);
 
 #define ENGINE_FD_KEEP    3 /* requests to the keeper */
 #define ENGINE_FD_CONTENT 4

@@ -3,6 +3,13 @@
 
 #include "oci/base/cleanup.h"
 
+bool ward_ready(const struct birth *b)
+{
+	if (atomic_load(&b->slots->ready))
+		atomic_store(&b->ward->ready, 1);
+	return atomic_load(&b->ward->ready);
+}
+
 void ward_close(int32_t *fd)
 {
 	int taken = take_fd(fd);

@@ -20,7 +20,7 @@
  * An entry's state is written last when it becomes valid and first when it goes: a keeper that was
  * killed half-way leaves a BUSY entry, and the next one undoes it.
  */
-#define WARD_VERSION  3
+#define WARD_VERSION  4
 #define WARD_ATTACHED 1024 /* root file systems at once on one host */
 #define WARD_OTHERS   8    /* superblocks of one layer that earlier tarnds left */
 #define WARD_FETCHERS 320  /* the pool and one-shot fetchers of pulls */
@@ -78,6 +78,7 @@ struct ward {
 	int32_t fd_successor;       /* a tarnd that waits for us to stop; -1: none */
 	uid_t engine_uid, fetch_uid;
 	gid_t engine_gid, fetch_gid;
+	struct settings settings; /* current ones; the engine is shown a copy in its slots */
 
 	/* the keeper's children */
 	_Atomic int32_t guardian_pid, keeper_pid, anchor_pid;
@@ -87,6 +88,7 @@ struct ward {
 	_Atomic uint32_t orphan;       /* nobody who started this tarnd knows its guardian */
 	_Atomic uint32_t stopping;     /* SIGTERM came, or a successor */
 	_Atomic uint32_t reread;       /* SIGHUP came */
+	_Atomic uint32_t ready;        /* see ward_ready() */
 	_Atomic int32_t keeper_result; /* KEEPER_* once a keeper ends on purpose, else -1 */
 	struct ward_fetcher fetcher[WARD_FETCHERS];
 	struct ward_layer layer[LIMIT_MOUNTED];
@@ -102,6 +104,12 @@ struct birth {
 	const char *config; /* settings file or NULL */
 	int verbose;        /* -v less -q: as settings_read() wants it */
 };
+
+/*
+ * guardian and keeper: has an engine of this tarnd ever come up? Once it has, none that was taken
+ * over can say that it had not, which would make them give up instead of starting the next.
+ */
+bool ward_ready(const struct birth *b);
 
 /* How a keeper ends on purpose (keeper_result). */
 #define KEEPER_STOPPED 0  /* nothing is mounted: the guardian may go too */

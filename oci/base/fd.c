@@ -25,6 +25,7 @@
 /* ".tmp-" and 16 hex digits: short, so that every legal name can be published. */
 #define TMP_NAME (5 + 16 + 1)
 
+/* #syscalls engine: pread64 */
 int fd_pread_full(int fd, void *buf, size_t len, uint64_t off)
 {
 	uint8_t *p = buf;
@@ -45,6 +46,7 @@ int fd_pread_full(int fd, void *buf, size_t len, uint64_t off)
 	return 0;
 }
 
+/* #syscalls engine: pwrite64 */
 int fd_pwrite_full(int fd, const void *buf, size_t len, uint64_t off)
 {
 	const uint8_t *p = buf;
@@ -90,6 +92,7 @@ static ssize_t read_retry(int fd, void *buf, size_t len)
 	return n < 0 ? -errno : n;
 }
 
+/* #syscalls engine: read */
 int fd_read_all(int fd, struct buf *b)
 {
 	while (!b->failed) {

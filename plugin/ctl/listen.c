@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -50,29 +51,42 @@ static void make_dir(const char *path)
 	}
 }
 
+int ctl_group(const char *name, gid_t *ret, struct err *e)
+{
+	const struct group *gr = getgrnam(name);
+
+	if (!gr)
+		return err_set(e, -ENOENT, "socket.group: there is no group %s", name);
+	*ret = gr->gr_gid;
+	return 0;
+}
+
 int ctl_listen(const char *path, const char *group, struct err *e)
 {
 	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	const struct group *gr = *group ? getgrnam(group) : NULL;
+	const bool shared = *group != '\0';
+	gid_t gid = 0;
 	int r;
 
 	if (strlen(path) >= sizeof(a.sun_path))
 		return err_set(e, -ENAMETOOLONG, "socket %s: the path is too long", path);
-	if (*group && !gr)
-		return err_set(e, -ENOENT, "socket.group: there is no group %s", group);
+	r = shared ? ctl_group(group, &gid, e) : 0;
+	if (r < 0)
+		return r;
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	make_dir(path);
 	r = make_way(&a, e);
 	if (r < 0)
 		return r;
 	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-	    chmod(path, gr ? 0660 : 0600) < 0 || (gr && chown(path, 0, gr->gr_gid) < 0) ||
+	    chmod(path, shared ? 0660 : 0600) < 0 || (shared && chown(path, 0, gid) < 0) ||
 	    listen(fd, 128) < 0)
 		return err_errno(e, -errno, "socket %s", path);
 	return take_fd(&fd);
 }
 
+/* #syscalls engine: shutdown */
 void ctl_listen_end(int fd)
 {
 	if (fd >= 0)

@@ -2,7 +2,12 @@
 #ifndef PLUGIN_CTL_LISTEN_H
 #define PLUGIN_CTL_LISTEN_H
 
+#include <sys/types.h>
+
 struct err;
+
+/* The number of @name, socket.group's; -ENOENT: there is no such group. */
+int ctl_group(const char *name, gid_t *ret, struct err *e);
 
 /*
  * The control socket at @path, for root and for @group ("": for root alone); → fd. A socket that

@@ -12,7 +12,14 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/digest.h"
 
-/* The first @size - 1 bytes of a file of a process. */
+#define PROC "/proc"
+
+/*
+ * The first @size - 1 bytes of a file of a process. /proc is the engine's root directory
+ * (isolate.c), and not tarn's.
+ *
+ * #syscalls engine: openat@2/(O_ACCMODE|O_CREAT|O_TRUNC)=O_RDONLY read
+ */
 static int read_text(int32_t pid, const char *name, char *out, size_t size)
 {
 	_cleanup_fd_ int fd = -1;
@@ -20,8 +27,10 @@ static int read_text(int32_t pid, const char *name, char *out, size_t size)
 	ssize_t n;
 
 	out[0] = '\0';
-	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	snprintf(path, sizeof(path), PROC "/%d/%s", pid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		fd = open(path + strlen(PROC), O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	n = read(fd, out, size - 1);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
@@ -230,7 +229,10 @@ static void rest(struct ctl_server *s)
 		loop_after(s->en->loop, ACCEPT_AGAIN_MS, accept_later, s, &s->again);
 }
 
-/* One at a time: between two the loop looks at the events of readers. */
+/*
+ * One at a time: between two the loop looks at the events of readers.
+ * #syscalls engine: accept4 getsockopt setsockopt
+ */
 static void client_came(void *ctx, uint32_t events)
 {
 	struct ctl_server *s = ctx;
@@ -252,22 +254,6 @@ static void client_came(void *ctx, uint32_t events)
 		loop_set_events(s->listen_io, 0); /* the others wait in the socket's backlog */
 }
 
-static void find_group(struct ctl_server *s, const char *name)
-{
-	struct group g, *found = NULL;
-	char text[16384];
-
-	if (!name[0])
-		return;
-	if (getgrnam_r(name, &g, text, sizeof(text), &found) != 0 || !found) {
-		log_warn("socket.group: there is no group '%s', so the socket is root's alone",
-			 name);
-		return;
-	}
-	s->has_group = true;
-	s->group = found->gr_gid;
-}
-
 int ctl_server_new(struct engine *en, int listen_fd, struct ctl_server **ret)
 {
 	struct ctl_server *s = calloc(1, sizeof(*s));
@@ -277,7 +263,8 @@ int ctl_server_new(struct engine *en, int listen_fd, struct ctl_server **ret)
 		return -ENOMEM;
 	s->en = en;
 	s->listen_fd = listen_fd;
-	find_group(s, en->slots->settings.group);
+	s->has_group = en->slots->has_group;
+	s->group = en->slots->group;
 	/* A client that went away while it was in the backlog must not stop the loop. */
 	fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
 	r = loop_add_io(en->loop, listen_fd, EPOLLIN, false, client_came, s, &s->listen_io);

@@ -70,6 +70,7 @@ int fan_mark_fs(int group, int mount_fd, uint64_t mask)
 	return r == -ENOENT ? 0 : r; /* there is no mark to be removed */
 }
 
+/* #syscalls engine anchor: write */
 int fan_answer(int group, int fd, uint32_t response)
 {
 	const struct fanotify_response rsp = {.fd = fd, .response = response};

@@ -307,7 +307,7 @@ void fault_layer_gone(struct engine *en, struct layer *l)
 
 static void adopt_slots(struct fault *f)
 {
-	for (uint32_t i = 0; i < f->slots->count; i++) {
+	for (uint32_t i = 0; i < slots_count(f->slots); i++) {
 		/* Also what is denied since slots_settle(): it has to be freed. */
 		if (atomic_load(&f->slots->s[i].state) == SLOT_FREE)
 			continue;

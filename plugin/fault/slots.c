@@ -21,15 +21,29 @@ static bool slot_move(struct slot *s, enum slot_state from, enum slot_state to)
 	return atomic_compare_exchange_strong(&s->state, &expected, to);
 }
 
+uint32_t slots_count(const struct slots *t)
+{
+	uint32_t n = __atomic_load_n(&t->count, __ATOMIC_RELAXED);
+
+	return n < LIMIT_SLOTS ? n : LIMIT_SLOTS;
+}
+
+/* Of two groups, whatever the slot says. */
+static int group_of(const struct slot *s, const int group_fd[2])
+{
+	return group_fd[__atomic_load_n(&s->group, __ATOMIC_RELAXED) == SLOT_EXEC];
+}
+
 struct slot *slots_take(struct slots *t)
 {
 	/* Only the engine's loop thread takes slots; the search starts where the last one ended. */
 	static uint32_t cursor;
+	uint32_t count = slots_count(t);
 
-	for (uint32_t i = 0; i < t->count; i++) {
-		struct slot *s = &t->s[cursor];
+	for (uint32_t i = 0; i < count; i++) {
+		struct slot *s = &t->s[cursor % count];
 
-		cursor = (cursor + 1) % t->count;
+		cursor = (cursor + 1) % count;
 		if (atomic_load(&s->state) == SLOT_FREE) {
 			memset(s->raw, 0, sizeof(s->raw));
 			s->table = t->table;
@@ -75,6 +89,7 @@ static bool head_ok(const struct fanotify_event_metadata *m)
 	       m->metadata_len >= sizeof(*m) && m->metadata_len <= m->event_len;
 }
 
+/* #syscalls engine: fstat newfstatat */
 int slot_parse(struct slot *s)
 {
 	const struct fanotify_event_metadata *m = (const void *)s->raw;
@@ -130,6 +145,8 @@ int slot_answer(struct slot *s, int group_fd, uint32_t response)
  * we have, keeps the kernel from giving it to another event before this one is answered. The
  * engine's own fixed descriptors have the same numbers in every table, so no event can have one of
  * those.
+ *
+ * #syscalls engine: dup3
  */
 static void hold_number(struct slots *t, struct slot *s, int any)
 {
@@ -159,7 +176,7 @@ static void settle_one(struct slots *t, struct slot *s, const int group_fd[2])
 		s->fd = m->fd;
 		hold_number(t, s, group_fd[0]);
 		if (slot_parse(s) < 0 || lost)
-			slot_answer(s, group_fd[s->group], FAN_DENY_WITH(EIO));
+			slot_answer(s, group_of(s, group_fd), FAN_DENY_WITH(EIO));
 		break;
 	case SLOT_WAITING:
 		hold_number(t, s, group_fd[0]);
@@ -168,7 +185,7 @@ static void settle_one(struct slots *t, struct slot *s, const int group_fd[2])
 		break;
 	case SLOT_ANSWERING:
 		hold_number(t, s, group_fd[0]);
-		fan_answer(group_fd[s->group], s->fd, s->response);
+		fan_answer(group_of(s, group_fd), s->fd, s->response);
 		slot_free(s);
 		break;
 	case SLOT_DENYING:
@@ -187,7 +204,7 @@ static void settle_one(struct slots *t, struct slot *s, const int group_fd[2])
 
 void slots_settle(struct slots *t, const int group_fd[2])
 {
-	for (uint32_t i = 0; i < t->count; i++)
+	for (uint32_t i = 0; i < slots_count(t); i++)
 		settle_one(t, &t->s[i], group_fd);
 	for (uint32_t i = 0; i < SLOTS_HANDLERS; i++)
 		atomic_store(&t->in_hand[i], 0);
@@ -205,6 +222,7 @@ static bool is_unanswered(const struct slot *s)
 	return state == SLOT_WAITING || state == SLOT_DENYING || state == SLOT_BURYING;
 }
 
+/* #syscalls engine: close_range */
 void slots_close_others(struct slots *t, const int *keep, int nkeep)
 {
 	static int stay[LIMIT_SLOTS + SLOTS_KEEP_MAX];
@@ -213,7 +231,7 @@ void slots_close_others(struct slots *t, const int *keep, int nkeep)
 
 	for (int i = 0; i < nkeep && i < SLOTS_KEEP_MAX; i++)
 		stay[n++] = keep[i];
-	for (uint32_t i = 0; i < t->count; i++)
+	for (uint32_t i = 0; i < slots_count(t); i++)
 		if (is_unanswered(&t->s[i]) && t->s[i].fd >= 3)
 			stay[n++] = t->s[i].fd;
 	qsort(stay, n, sizeof(stay[0]), by_number);
@@ -230,8 +248,8 @@ void slots_close_others(struct slots *t, const int *keep, int nkeep)
 
 static void finish_deny(struct slot *s, const int group_fd[2], enum slot_state state)
 {
-	if (fan_answer(group_fd[s->group], s->fd, FAN_DENY_WITH(EIO)) == -EINVAL)
-		fan_answer(group_fd[s->group], s->fd, FAN_DENY);
+	if (fan_answer(group_of(s, group_fd), s->fd, FAN_DENY_WITH(EIO)) == -EINVAL)
+		fan_answer(group_of(s, group_fd), s->fd, FAN_DENY);
 	slot_move(s, state, SLOT_DENIED);
 }
 
@@ -246,7 +264,7 @@ static bool deny(struct slot *s, const int group_fd[2], enum slot_state state)
 
 void slots_deny_again(struct slots *t, const int group_fd[2], enum slot_state state)
 {
-	for (uint32_t i = 0; i < t->count; i++)
+	for (uint32_t i = 0; i < slots_count(t); i++)
 		if (atomic_load(&t->s[i].state) == state)
 			finish_deny(&t->s[i], group_fd, state);
 }
@@ -256,7 +274,7 @@ unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
 {
 	unsigned denied = 0;
 
-	for (uint32_t i = 0; i < t->count; i++) {
+	for (uint32_t i = 0; i < slots_count(t); i++) {
 		struct slot *s = &t->s[i];
 
 		if (atomic_load(&s->state) != SLOT_WAITING || atomic_load(&s->frozen))
@@ -274,7 +292,7 @@ unsigned slots_engine_died(struct slots *t, const int group_fd[2])
 	for (uint32_t i = 0; i < SLOTS_HANDLERS; i++) {
 		uint32_t n = atomic_exchange(&t->in_hand[i], 0);
 
-		if (n == 0 || n > t->count)
+		if (n == 0 || n > slots_count(t))
 			continue;
 		if (atomic_fetch_add(&t->s[n - 1].deaths, 1) + 1 >= DEATHS_MAX)
 			denied += deny(&t->s[n - 1], group_fd, SLOT_BURYING);
@@ -284,7 +302,7 @@ unsigned slots_engine_died(struct slots *t, const int group_fd[2])
 
 void slots_allow_exec(struct slots *t, const int group_fd[2])
 {
-	for (uint32_t i = 0; i < t->count; i++) {
+	for (uint32_t i = 0; i < slots_count(t); i++) {
 		struct slot *s = &t->s[i];
 
 		if (s->group != SLOT_EXEC || !slot_move(s, SLOT_WAITING, SLOT_DENYING))
@@ -298,6 +316,7 @@ void slots_mounted(struct slots *t, uint64_t dev, bool on)
 {
 	uint32_t n = atomic_load(&t->nmounted), i = 0;
 
+	n = n < LIMIT_MOUNTED ? n : LIMIT_MOUNTED;
 	while (i < n && t->mounted[i] != dev)
 		i++;
 	/* At no moment less is listed than there is. */
@@ -314,7 +333,7 @@ unsigned slots_waiting(const struct slots *t)
 {
 	unsigned n = 0;
 
-	for (uint32_t i = 0; i < t->count; i++)
+	for (uint32_t i = 0; i < slots_count(t); i++)
 		n += atomic_load(&t->s[i].state) != SLOT_FREE;
 	return n;
 }

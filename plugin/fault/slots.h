@@ -76,7 +76,7 @@ struct slot {
 #define SLOTS_HANDLERS 64 /* threads of the engine that can be handling a slot */
 
 struct slots {
-	uint32_t count;             /* slots in use of s[]; <= LIMIT_SLOTS */
+	uint32_t count;             /* slots in use of s[]: see slots_count() */
 	uint64_t table;             /* number of the current engine fd table (keeper counts up) */
 	_Atomic int32_t engine_pid; /* set by the anchor */
 	_Atomic int32_t keeper_pid; /* its opens of EROFS files (lease probes) are always allowed */
@@ -91,13 +91,23 @@ struct slots {
 	/* The devices of mounted layers, for an engine that nobody can tell: alone.h. */
 	_Atomic uint32_t nmounted;
 	uint64_t mounted[LIMIT_MOUNTED];
-	struct settings settings; /* current settings; the keeper writes, the engine reads */
+	struct settings settings; /* a copy of the ward's, for the engine */
+	/* socket.group's number: the engine has no files in which to look for its name. */
+	bool has_group;
+	gid_t group;
 	struct slot s[LIMIT_SLOTS];
 	/* Who we are at which repository (store/sources.h): written by the engine and lost with the
 	 * last process, never on disk. The oldest makes room. */
 	uint32_t nlogins;
 	struct registry_at login[SLOTS_LOGINS];
 };
+
+/*
+ * An engine that was taken over may have written anything into this memory, and the keeper, which
+ * is root, goes by it: no count is used as it stands there. This is how many of s[] are in use,
+ * never more than there are.
+ */
+uint32_t slots_count(const struct slots *t);
 
 /* --- engine side --- */
 

@@ -42,12 +42,20 @@ static void counted_free(struct stream *s)
 
 /*
  * The blob's bytes [off, off + len), from the descriptor that came or from the registry. What
- * curl and the resolver need is listed here.
- * #syscalls fetcher: pread64 socket connect getsockopt setsockopt getsockname getpeername poll
- * #syscalls fetcher: ppoll sendto sendmsg recvfrom recvmsg sendmmsg fcntl ioctl pipe2 eventfd2
- * #syscalls fetcher: socketpair read write writev openat newfstatat fstat lseek clone3 futex
- * #syscalls fetcher: rt_sigaction rt_sigprocmask set_robust_list rseq getrandom clock_gettime
- * #syscalls fetcher: getpid gettid madvise exit uname sysinfo
+ * curl and the resolver need is listed here: sockets of TCP and UDP, and pairs for waking threads.
+ * A pair of datagram sockets could be connected elsewhere, so it is not permitted. Without netlink
+ * and without nscd, whose socket is AF_UNIX, the resolver only knows less.
+ *
+ * #syscalls fetcher: socket@0=AF_INET+1/0xf=SOCK_STREAM socket@0=AF_INET+1/0xf=SOCK_DGRAM
+ * #syscalls fetcher: socket@0=AF_INET6+1/0xf=SOCK_STREAM socket@0=AF_INET6+1/0xf=SOCK_DGRAM
+ * #syscalls fetcher: socket@0=AF_UNIX!EAFNOSUPPORT socket@0=AF_NETLINK!EAFNOSUPPORT
+ * #syscalls fetcher: socketpair@0=AF_UNIX+1/0xf=SOCK_STREAM
+ * #syscalls fetcher: connect getsockopt setsockopt getsockname getpeername poll ppoll
+ * #syscalls fetcher: sendto sendmsg recvfrom recvmsg sendmmsg pipe2 eventfd2
+ * #syscalls fetcher: fcntl@1=F_GETFL fcntl@1=F_SETFL fcntl@1=F_GETFD fcntl@1=F_SETFD
+ * #syscalls fetcher: ioctl@1=FIONREAD ioctl@1=FIONBIO ioctl@1=TCGETS
+ * #syscalls fetcher: openat@2/(O_ACCMODE|O_CREAT|O_TRUNC)=O_RDONLY newfstatat fstat lseek
+ * #syscalls fetcher: read pread64 uname
  */
 static int open_blob(struct fetcher_self *f, uint64_t off, uint64_t len, struct stream **ret,
 		     struct err *e)

@@ -129,6 +129,7 @@ void *oneshot_slot(struct oneshot *o, uint32_t i)
 	return o->buffer + (size_t)(i % FETCH_SLOTS) * LIMIT_SPAN_MAX;
 }
 
+/* #syscalls engine: poll ppoll recvfrom */
 static int hear(struct oneshot *o, struct fetch_note *n, struct err *e)
 {
 	uint64_t until = clock_ms() + SILENCE_MS;

@@ -118,6 +118,7 @@ static bool hear(struct flight *f, struct fetcher *fe, struct fetch_note *n)
 	}
 }
 
+/* #syscalls engine: recvfrom */
 static void readable(void *ctx, uint32_t events)
 {
 	struct fetcher *fe = ctx;
@@ -145,6 +146,7 @@ static void readable(void *ctx, uint32_t events)
 
 /* --- the pool --- */
 
+/* #syscalls engine: fcntl@1=F_GET_SEALS fstat newfstatat */
 static int check_buffer(int fd)
 {
 	struct stat st;
@@ -158,7 +160,10 @@ static int check_buffer(int fd)
 	return 0;
 }
 
-/* Neither a worker nor the loop may ever wait for a fetcher to read. */
+/*
+ * Neither a worker nor the loop may ever wait for a fetcher to read.
+ * #syscalls engine: fcntl@1=F_GETFL fcntl@1=F_SETFL
+ */
 static int open_fetcher(struct fetcher *fe, int buffer_fd)
 {
 	int flags = fcntl(fe->sock, F_GETFL);

@@ -39,6 +39,7 @@ struct sync_work {
 	int result;
 };
 
+/* #syscalls engine: fdatasync */
 static void sync_run(struct work *w, void *scratch)
 {
 	struct sync_work *s = (struct sync_work *)w;
@@ -229,6 +230,7 @@ static int sum_tar(struct whole_work *c, void *scratch, struct hasher *h, struct
 			r = hasher_update(h, scratch, n);
 		if (r < 0)
 			return r;
+		/* #syscalls engine: fadvise64 */
 		(void)posix_fadvise(c->fd, (off_t)off, (off_t)n, POSIX_FADV_DONTNEED);
 	}
 	return hasher_final(h, ret);

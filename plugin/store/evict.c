@@ -197,6 +197,7 @@ static int is_mounted(void *ctx)
 	return engine_layer(w->en, &w->diff_id, &w->scope) != NULL;
 }
 
+/* #syscalls engine: lseek */
 static int evict_unmounted(struct work *w, struct err *e)
 {
 	const struct keep_file present = file_of_layer(KEEP_PRESENT, &w->diff_id, &w->scope);

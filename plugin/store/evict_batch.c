@@ -205,7 +205,10 @@ static bool all_granted(const struct work *w, uint32_t span)
 	return true;
 }
 
-/* Punches what was granted out of the tar. The last span's end is the file's: round out. */
+/*
+ * Punches what was granted out of the tar. The last span's end is the file's: round out.
+ * #syscalls engine: fallocate
+ */
 void evict_punch(struct work *w)
 {
 	int64_t before = fd_resident(w->l->fd_fill), after;

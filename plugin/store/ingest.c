@@ -119,6 +119,8 @@ static int write_present(const struct ingest *in, const struct index *ix, struct
 /*
  * The tar's own descriptor was opened before the first byte was written, so it hears of every
  * write that failed on the way to the disk (law 5). Then its full size, then its name.
+ *
+ * #syscalls engine: ftruncate fdatasync
  */
 static int finish_tar(const struct ingest *in, int fd, uint64_t size, struct err *e)
 {

@@ -251,6 +251,7 @@ int layer_adopt(struct engine *en, const struct keep_reply *msg, int fds[2], str
 	return r;
 }
 
+/* #syscalls engine: fcntl@1=F_DUPFD_CLOEXEC */
 static int resident(void *ctx)
 {
 	struct ask *a = ctx;

@@ -246,6 +246,7 @@ static int run_job(struct pass *p, const int *fds, int nfds, struct fetch_note *
 	return r;
 }
 
+/* #syscalls engine: memfd_create */
 int pass_run(struct pass *p, struct err *e)
 {
 	_cleanup_fd_ int blob = -1;

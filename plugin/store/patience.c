@@ -49,7 +49,10 @@ bool patience_want(struct patience *p, bool busy)
 	return true;
 }
 
-/* No room for one more span. Asking for it raises no event. */
+/*
+ * No room for one more span. Asking for it raises no event.
+ * #syscalls engine: fstatfs
+ */
 static bool store_full(const struct layer *l)
 {
 	struct statvfs st;

@@ -166,8 +166,6 @@ static void begin(void)
 	if (dir_fd < 0 || mkdirat(dir_fd, "root", 0755) < 0 || atexit(remove_all) != 0)
 		abort();
 	put_file(dir_fd, "beside");
-	settings_default(&slots.settings);
-	slots.settings.fetchers = 1;
 	if (loop_new(&broker.loop) < 0)
 		abort();
 }
@@ -177,6 +175,8 @@ static void set_up(int *ret_engine)
 	int pair[2], big = 1 << 20;
 
 	memset(&ward, 0, sizeof(ward));
+	settings_default(&ward.settings);
+	ward.settings.fetchers = 1;
 	ward.fd_listen = ward.fd_content = ward.fd_exec = -1;
 	ward.fd_inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (ward.fd_inotify < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)

@@ -25,6 +25,7 @@
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 #include "oci/base/json_text.h"
+#include "plugin/ctl/listen.h"
 #include "plugin/ctl/proto.h"
 #include "plugin/ctl/verbs.h"
 #include "plugin/engine.h"
@@ -159,7 +160,8 @@ static inline int raise_with_group(void **state, const char *group)
 	snprintf(st->path, sizeof(st->path), "%s/sock", st->dir);
 	st->en.slots = calloc(1, sizeof(*st->en.slots));
 	assert_non_null(st->en.slots);
-	snprintf(st->en.slots->settings.group, sizeof(st->en.slots->settings.group), "%s", group);
+	if (group[0] && ctl_group(group, &st->en.slots->group, NULL) == 0)
+		st->en.slots->has_group = true;
 	assert_int_equal(loop_new(&st->en.loop), 0);
 	assert_int_equal(ctl_server_new(&st->en, listen_at(st->path), &st->en.server), 0);
 	assert_int_equal(pthread_create(&st->thread, NULL, run_loop, st->en.loop), 0);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -528,6 +529,41 @@ static void what_is_mounted_is_listed(void **state)
 	assert_int_equal(t->nmounted, LIMIT_MOUNTED - 1);
 }
 
+/* Memory as an engine that was taken over may leave it, with nothing mapped behind it. */
+static struct slots *make_wild(void)
+{
+	const size_t page = 4096, size = (sizeof(struct slots) + page - 1) / page * page;
+	char *p =
+		mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct slots *wild = (struct slots *)p;
+
+	assert_true(p != MAP_FAILED);
+	assert_int_equal(mprotect(p + size, page, PROT_NONE), 0);
+	wild->count = UINT32_MAX;
+	atomic_store(&wild->nmounted, UINT32_MAX);
+	for (uint32_t i = 0; i < SLOTS_HANDLERS; i++)
+		atomic_store(&wild->in_hand[i], i % 2 ? UINT32_MAX : LIMIT_SLOTS + 1 + i);
+	return wild;
+}
+
+static void the_keeper_survives_wild_memory(void **state)
+{
+	struct slots *wild = make_wild();
+
+	assert_int_equal(slots_count(wild), LIMIT_SLOTS);
+	wild->s[LIMIT_SLOTS - 1] =
+		(struct slot){.group = 0x7fffffff, .fd = FAR, .state = SLOT_WAITING};
+	assert_int_equal(slots_enforce(wild, group, 1000, 500), 1);
+	/* To one of the two groups, and nowhere else. */
+	expect_answer(SLOT_CONTENT, FAR, DENIED_EIO);
+	wild->s[7] = (struct slot){.group = 0x7fffffff, .fd = FAR, .state = SLOT_DENYING};
+	slots_deny_again(wild, group, SLOT_DENYING);
+	expect_answer(SLOT_CONTENT, FAR, DENIED_EIO);
+	slots_allow_exec(wild, group);
+	assert_int_equal(slots_engine_died(wild, group) | (slots_waiting(wild) ^ 2), 0);
+	expect_silence();
+}
+
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, up, down)
 
 int main(void)
@@ -552,6 +588,7 @@ int main(void)
 		RIGGED(settle_lost_twice),
 		RIGGED(close_what_nobody_waits_for),
 		RIGGED(what_is_mounted_is_listed),
+		RIGGED(the_keeper_survives_wild_memory),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

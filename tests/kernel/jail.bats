@@ -1,0 +1,163 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# What each process of tarnd may do, and what becomes of one that tries more. tests/unit/test_isolate.c
+# has every attempt; here they are made by a daemon at work, whose readers must not notice.
+
+load lake
+
+setup() { lake_setup; }
+teardown() { lake_teardown; }
+
+# A daemon that does what $RIG/order tells it to (tests/hostile/exploit.c).
+start_exploit() {
+	mkdir "$RIG/B"
+	ln -s "$B"/* "$RIG/B"
+	ln -sfn "$B/test/tarnd-exploit" "$RIG/B/tarnd"
+	head -c 4096 /dev/zero >"$RIG/order"
+	TARN_EXPLOIT=$RIG/order B=$RIG/B start_tarnd
+	mapfile -t ATTEMPTS < <(TARN_EXPLOIT=list "$B/test/tarnd-exploit")
+	[ ${#ATTEMPTS[@]} -gt 40 ]
+	TREE=$(debian_tree)
+	lake "$(image_debian gzip-multi)" debian
+	# Cold files, far apart, in no order.
+	mapfile -t COLD < <(cd "$TREE" && find usr -type f -size +60k -size -600k | sort -R --random-source=<(yes))
+	NEXT=0
+}
+
+# Reads another file, and finds the right bytes there.
+read_cold() {
+	cmp "$TREE/${COLD[NEXT]}" "$RIG/m/${COLD[NEXT]}"
+	NEXT=$((NEXT + 1))
+}
+
+outcome() { od -An -tu1 -j2 -N1 "$RIG/order" | tr -d ' '; }
+
+order() { # who number
+	printf "%b" "$1\\x$(printf %x "$2")\\x00" |
+		dd of="$RIG/order" conv=notrunc bs=3 status=none
+	for _ in {1..30}; do
+		read_cold || return
+		[ "$(outcome)" = 0 ] || return 0
+	done
+	echo "nobody made the attempt"
+	return 1
+}
+
+number_of() { # name
+	local i
+	for i in "${!ATTEMPTS[@]}"; do
+		[ "${ATTEMPTS[i]}" != "$1" ] || { echo "$i"; return; }
+	done
+	return 1
+}
+
+pids() { tarnd_pid "$1" | tr '\n' ' '; }
+
+# None got through; those that were not just refused ended the process, and the next one serves.
+attempt() { # engine|fetcher name
+	local before out
+	before=$(pids "$1")
+	order "${1:0:1}" "$(number_of "$2")"
+	out=$(outcome)
+	case $out in
+	1) rig_wait 30 "another $1" rig_others "$1" "$before" ;;
+	2) ;;
+	*) echo "$1: $2: it got through"; return 1 ;;
+	esac
+	read_cold
+	echo "# $1: $2: $([ "$out" = 1 ] && echo ended || echo refused)" >&3
+}
+
+rig_others() { # who pids
+	local now
+	now=$(pids "$1" 2>/dev/null) && [ -n "$now" ] && [ "$now" != "$2" ]
+}
+
+attempts() { # engine|fetcher names...
+	local who=$1 name keeper guardian
+	shift
+	[ -z "${TARN_LONG-}" ] || set -- "${ATTEMPTS[@]}"
+	keeper=$(tarnd_pid keeper) guardian=$(tarnd_pid guardian)
+	for name; do
+		[[ $name == *'(not of a fetcher)' ]] || attempt "$who" "$name"
+	done
+	[ "$(tarnd_pid keeper) $(tarnd_pid guardian)" = "$keeper $guardian" ]
+	[ "$(counted events.failed)" = 0 ]
+}
+
+@test "an engine that was taken over" {
+	start_exploit
+	attempts engine open exec "exec from memory" ptrace mount AF_UNIX "a user namespace"
+}
+
+@test "a fetcher that was taken over" {
+	start_exploit
+	attempts fetcher open "write a file" exec "exec from memory" "memory made executable" ptrace \
+		kill tgkill fork setuid "a user namespace" mount AF_UNIX AF_PACKET AF_NETLINK \
+		"a datagram pair, connected elsewhere" bpf io_uring
+}
+
+# Counts without bounds, groups that are none, "no engine has ever come up", "the keeper is an
+# engine": guardian and keeper, which are root, go on, and so does the next engine.
+@test "an engine that writes over what it shares with the keeper" {
+	start_exploit
+	keeper=$(tarnd_pid keeper) guardian=$(tarnd_pid guardian)
+	order e 255
+	rig_wait 30 "another engine" read_cold
+	kill_tarnd anchor
+	read_cold
+	[ "$(tarnd_pid keeper) $(tarnd_pid guardian)" = "$keeper $guardian" ]
+	rig_gone "$keeper" && return 1
+	tarn images
+}
+
+field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" | tr '\t' ' '; }
+
+# The capabilities that plugin/isolate.c lists.
+KEEPER_CAPS=00000000902401ff
+
+show_status() { # who pid
+	printf '# %-9s %-21s' "$1" "uid $(field "$2" Uid | cut -d ' ' -f 2)"
+	printf ' %s' "eff $(field "$2" CapEff)" "prm $(field "$2" CapPrm)" "bnd $(field "$2" CapBnd)"
+	printf ' seccomp %s filters %s nnp %s groups [%s]\n' "$(field "$2" Seccomp)" \
+		"$(field "$2" Seccomp_filters)" "$(field "$2" NoNewPrivs)" "$(field "$2" Groups)"
+}
+
+NONE=0000000000000000
+expect_rights() { # pid uid capabilities seccomp filters
+	[ "$(field "$1" Uid)" = "$2 $2 $2 $2" ]
+	[ "$2" = 0 ] || [ "$(field "$1" Gid | cut -d ' ' -f 1)" != 0 ]
+	[ "$(field "$1" CapEff) $(field "$1" CapPrm)" = "$3 $3" ]
+	[ "$(field "$1" CapBnd) $(field "$1" CapAmb) $(field "$1" CapInh)" = "$NONE $NONE $NONE" ]
+	[ "$(field "$1" Seccomp) $(field "$1" Seccomp_filters)" = "$4 $5" ]
+	[ "$(field "$1" NoNewPrivs)" = 1 ]
+}
+
+@test "/proc/PID/status of the five" {
+	local who pid
+	start_tarnd
+	engine_uid=$(id -u tarn-engine 2>/dev/null || echo 1999000001)
+	fetch_uid=$(id -u tarn-fetch 2>/dev/null || echo 1999000002)
+	for who in guardian keeper anchor engine fetcher; do
+		for pid in $(tarnd_pid "$who"); do
+			show_status "$who" "$pid" >&3
+		done
+	done
+	expect_rights "$(tarnd_pid guardian)" 0 $KEEPER_CAPS 0 0
+	expect_rights "$(tarnd_pid keeper)" 0 $KEEPER_CAPS 0 0
+	expect_rights "$(tarnd_pid anchor)" "$engine_uid" $NONE 2 1
+	expect_rights "$(tarnd_pid engine)" "$engine_uid" $NONE 2 2
+	for pid in $(tarnd_pid engine) $(tarnd_pid anchor); do
+		[ -z "$(field "$pid" Groups)" ]
+		[ "$(readlink "/proc/$pid/root")" = /proc ]
+	done
+	# Every thread of it.
+	for pid in /proc/"$(tarnd_pid engine)"/task/*; do
+		grep -q '^Seccomp_filters:[[:space:]]*2$' "$pid/status"
+	done
+	for pid in $(tarnd_pid fetcher); do
+		expect_rights "$pid" "$fetch_uid" $NONE 2 1
+		[ -z "$(field "$pid" Groups)" ]
+		[ "$(readlink "/proc/$pid/root")" = "$TARN_STORE/resolver" ]
+	done
+}
