@@ -159,12 +159,14 @@ static void anchor_process(const struct birth *b)
 			engine_process(b, self);
 		if (pid > 0) {
 			atomic_store(&b->slots->engine_pid, pid);
-			while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-				;
+			TEMP_FAILURE_RETRY(waitpid(pid, &status, 0));
 			atomic_store(&b->slots->engine_pid, 0);
 			if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 				_exit(EXIT_SUCCESS);
-			slots_engine_died(b->slots, group);
+			if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+				slots_engine_killed(b->slots, group);
+			else
+				slots_engine_died(b->slots, group);
 			atomic_fetch_add(&b->slots->engine_starts, 1);
 		}
 		quick = clock_ms() - born < 1000 ? quick + 1 : 0;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -119,6 +120,33 @@ void proc_container(int32_t pid, char out[PROC_CONTAINER])
 
 	read_text(pid, "cgroup", text, sizeof(text));
 	cgroup_container(text, out);
+}
+
+/*
+ * Not even root's own without rights may list another's descriptors, but their number is the size
+ * of the directory (proc_pid_fd(5)).
+ *
+ * #syscalls engine: newfstatat
+ */
+int proc_usage(int32_t pid, uint64_t *ret_fds, uint64_t *ret_rss)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	char text[256], path[32], *p;
+	struct stat st;
+	int r = read_text(pid, "statm", text, sizeof(text));
+
+	if (r < 0)
+		return r;
+	/* The second field: pages that are resident. */
+	p = strchr(text, ' ');
+	if (!p || page <= 0)
+		return -EBADMSG;
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	if (stat(path, &st) < 0)
+		return -errno;
+	*ret_fds = (uint64_t)st.st_size;
+	*ret_rss = strtoull(p + 1, NULL, 10) * (uint64_t)page;
+	return 0;
 }
 
 int proc_start(int32_t pid, uint64_t *ret)

@@ -86,6 +86,35 @@ static void put_space(struct json_gen *g, const struct space_state *s)
 	json_close_map(g);
 }
 
+static void put_process(struct json_gen *g, const char *role, int32_t pid)
+{
+	uint64_t fds, rss;
+
+	if (!pid || proc_usage(pid, &fds, &rss) < 0)
+		return;
+	json_open_map(g, NULL);
+	json_put_str(g, "role", role);
+	json_put_int(g, "pid", pid);
+	json_put_int(g, "fds", (int64_t)fds);
+	json_put_int(g, "rss", (int64_t)rss);
+	json_close_map(g);
+}
+
+/* What a leak would show in. */
+static void put_usage(struct json_gen *g, const struct daemon *d, struct slots *s)
+{
+	json_put_int(g, "slots", slots_waiting(s));
+	json_put_int(g, "mounts", atomic_load(&s->nmounted));
+	json_open_array(g, "processes");
+	put_process(g, "guardian", atomic_load(&s->guardian_pid));
+	put_process(g, "keeper", atomic_load(&s->keeper_pid));
+	put_process(g, "anchor", atomic_load(&s->anchor_pid));
+	put_process(g, "engine", atomic_load(&s->engine_pid));
+	for (uint32_t i = 0; i < d->nfetchers; i++)
+		put_process(g, "fetcher", d->fetchers[i]);
+	json_close_array(g);
+}
+
 static void put_daemon(struct json_gen *g, const struct daemon *d, struct slots *s)
 {
 	int32_t guardian = atomic_load(&s->guardian_pid);
@@ -109,6 +138,7 @@ static void put_daemon(struct json_gen *g, const struct daemon *d, struct slots 
 	json_put_int(g, "engine_restarts", d->restarts);
 	put_counts(g, d);
 	put_space(g, &d->space);
+	put_usage(g, d, s);
 	json_close_map(g);
 }
 

@@ -12,8 +12,6 @@
 #include "plugin/loop.h"
 #include "plugin/uapi.h"
 
-#define DEATHS_MAX 3 /* engines one event may take down before it is refused */
-
 static bool slot_move(struct slot *s, enum slot_state from, enum slot_state to)
 {
 	uint32_t expected = from;
@@ -285,7 +283,7 @@ unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
 	return denied;
 }
 
-unsigned slots_engine_died(struct slots *t, const int group_fd[2])
+static unsigned count_deaths(struct slots *t, const int group_fd[2], uint32_t weight)
 {
 	unsigned denied = 0;
 
@@ -294,10 +292,20 @@ unsigned slots_engine_died(struct slots *t, const int group_fd[2])
 
 		if (n == 0 || n > slots_count(t))
 			continue;
-		if (atomic_fetch_add(&t->s[n - 1].deaths, 1) + 1 >= DEATHS_MAX)
+		if (atomic_fetch_add(&t->s[n - 1].deaths, weight) + weight >= SLOT_DEATHS_MAX)
 			denied += deny(&t->s[n - 1], group_fd, SLOT_BURYING);
 	}
 	return denied;
+}
+
+unsigned slots_engine_died(struct slots *t, const int group_fd[2])
+{
+	return count_deaths(t, group_fd, SLOT_DEATH_CRASHED);
+}
+
+unsigned slots_engine_killed(struct slots *t, const int group_fd[2])
+{
+	return count_deaths(t, group_fd, SLOT_DEATH_KILLED);
 }
 
 void slots_allow_exec(struct slots *t, const int group_fd[2])

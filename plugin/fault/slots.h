@@ -67,8 +67,8 @@ struct slot {
 	_Atomic uint32_t waited_ms; /* counted by the keeper while the slot waits for a source */
 	_Atomic uint32_t frozen;    /* engine: not waiting for a source now (eviction, store I/O) */
 	uint32_t response;          /* what goes, or went, to the kernel */
-	_Atomic uint32_t deaths;    /* engines that died while they handled this slot */
-	uint64_t table;             /* which fd table `fd` belongs to */
+	_Atomic uint32_t deaths; /* SLOT_DEATH_* of each engine that died while it handled this */
+	uint64_t table;          /* which fd table `fd` belongs to */
 	uint8_t raw[SLOT_RAW] __attribute__((aligned(8)));
 };
 
@@ -149,8 +149,17 @@ void slots_deny_again(struct slots *t, const int group_fd[2], enum slot_state st
  * @deadline. */
 unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
 		       uint32_t deadline_ms);
-/* Anchor: the engine died: a death for each slot in hand; denies with EIO at the third. */
+/*
+ * Anchor: the engine has crashed: a death for each slot in hand; denies with EIO at the third. One
+ * that was killed (SIGKILL) counts for less. Mostly that had to do with somebody else, a person or
+ * the machine's memory, and no reader may fail for being in hand; but an event that makes every
+ * engine ask for all the memory there is must come to its end, too.
+ */
+#define SLOT_DEATH_CRASHED 4
+#define SLOT_DEATH_KILLED  1
+#define SLOT_DEATHS_MAX    (3 * SLOT_DEATH_CRASHED)
 unsigned slots_engine_died(struct slots *t, const int group_fd[2]);
+unsigned slots_engine_killed(struct slots *t, const int group_fd[2]);
 
 /*
  * Keeper with no engine left and none to come, or an engine that knows no layer: exec and open

@@ -13,7 +13,13 @@
 #include "plugin/loop.h"
 
 /* A span that has killed so many fetchers is not tried from that source again. */
-#define DEATHS_MAX 3
+/*
+ * Fetchers that one span may take down before its source is failed for it. Nobody can tell a span
+ * that kills from one that was in hand when something else did, the kernel for want of memory or a
+ * person; a few of those in a row must not cost an innocent reader its bytes. What does kill costs
+ * no more than so many fetchers' starts.
+ */
+#define DEATHS_MAX 10
 /* Demand past its deadline is looked for so often while its sources are in trouble. */
 #define EXPIRE_EVERY_MS 500u
 

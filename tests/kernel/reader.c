@@ -448,7 +448,7 @@ static int child(unsigned i)
 	do {
 		shuffle();
 		for (size_t k = 0; k < nfiles; k++) {
-			if (wanted_no_more() || (opt.seconds && now_ms() >= end))
+			if ((k > 0 && wanted_no_more()) || (opt.seconds && now_ms() >= end))
 				break;
 			do_file(&files[k]);
 		}
@@ -512,17 +512,23 @@ static int report(unsigned stuck, unsigned died)
 	return errors || wrong || stuck || died;
 }
 
-static int run(void)
+/* From now on there is an end by SIGTERM. */
+static bool prepare(void)
 {
 	const struct sigaction term = {.sa_handler = on_term, .sa_flags = SA_RESTART};
-	pid_t *pid = calloc(opt.procs, sizeof(*pid));
-	unsigned died = 0, stuck;
 
 	tallies = mmap(NULL, (opt.procs + 1) * sizeof(*tallies), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (!pid || tallies == MAP_FAILED)
+	return tallies != MAP_FAILED && sigaction(SIGTERM, &term, NULL) == 0;
+}
+
+static int run(void)
+{
+	pid_t *pid = calloc(opt.procs, sizeof(*pid));
+	unsigned died = 0, stuck;
+
+	if (!pid)
 		return 2;
-	sigaction(SIGTERM, &term, NULL);
 	for (unsigned i = 0; i < opt.procs; i++) {
 		pid[i] = fork();
 		if (pid[i] == 0)
@@ -574,6 +580,8 @@ int main(int argc, char **argv)
 		      stderr);
 		return 2;
 	}
+	if (!prepare())
+		return 2;
 	top_len = strlen(opt.expected);
 	if (nftw(opt.expected, add_file, 64, FTW_PHYS) != 0 || nfiles == 0) {
 		fprintf(stderr, "reader: %s: no files\n", opt.expected);

@@ -17,6 +17,11 @@ torture() { # part...
 	[ "$status" = 0 ]
 }
 
+@test "pairs" {
+	torture pairs
+	[ "$status" = 0 ]
+}
+
 # A part of our own, from what it does after it has begun.
 planted() { # commands
 	mkdir -p "$RIG/parts"

@@ -88,6 +88,10 @@ refused() { # status text
 		all(. >= 0)'
 	status '.daemon | .bytes.fetched >= 0 and .bytes.filled >= 0 and .bytes.evicted >= 0 and
 		.fill_latency_us.p50 >= 0 and .fill_latency_us.max >= 0'
+	status '.daemon | .slots >= 0 and .mounts == 0 and (.processes |
+		length >= 5 and all(.pid > 0 and .fds > 2 and .rss > 100000))'
+	[ "$(status '.daemon.processes[] | select(.role == "engine").fds')" = \
+		"$(find "/proc/$(tarnd_pid engine)/fd" -mindepth 1 | wc -l)" ]
 	status '.layers | length == 2'
 	status '.containers == []'
 	for p in guardian keeper anchor engine; do

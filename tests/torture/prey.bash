@@ -1,23 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # Processes of tarnd as targets: who is who, ways to end one, and the load meanwhile. For kills and
 # pairs.
 
-ROLES='guardian keeper anchor engine fetcher'
+ROLES=(guardian keeper anchor engine fetcher)
 
 # --- who is who -------------------------------------------------------------------------------------
 
-# Of this tarnd, `pid ppid user threads` of each process; all have the command line of the first.
-prey_all() {
-	ps -eo pid=,ppid=,uid=,nlwp=,stat=,args= |
-		awk -v s=" $TARN_STORE" 'index($0, "tarnd --store") && index($0, s) && $5 !~ /^Z/ {
-			print $1, $2, $3, $4 }'
+# As tarnd says, which is the first that it is well: one pid each, of fetchers any one. Status 1
+# while one of them is missing.
+know() {
+	local st pid
+	st=$(timeout 60 "$B/tarn" status --json 2>/dev/null |
+		jq -r '.daemon | "\(.supervised) \(.guardian_pid) \(.keeper_pid) \(.anchor_pid) \(
+			.engine_pid) \(.fetcher_pids | join(" "))"') || return
+	read -r SUPERVISED "${ROLES[@]:0:4}" st <<<"$st"
+	[ -n "$st" ] || return
+	fetcher=$(shuf -n 1 <<<"${st// /$'\n'}")
+	for pid in "$guardian" "$keeper" "$anchor" "$engine"; do
+		! rig_gone "$pid" || return
+	done
 }
 
-# The pids in a role, without asking tarnd: it may be dying. Nothing while it is between two.
+settle() { rig_wait 100 "all processes of tarnd" know || fail "no recovery from $1"; }
+
+# Who they run as tells who they are when tarnd is in no state to be asked.
+know_users() {
+	settle "nothing"
+	ENGINE_UID=$(stat -c %u "/proc/$engine") FETCH_UID=$(stat -c %u "/proc/$fetcher")
+}
+
+# The pid in a role, of whatever has our tarnd's command line. Nothing while it is between two.
 prey() { # role
-	prey_all | awk -v role="$1" -v guardian="$GUARDIAN" -v engine="$ENGINE_UID" -v fetch="$FETCH_UID" '
-		{ ppid[$1] = $2; uid[$1] = $3; threads[$1] = $4 }
+	ps -eo pid=,ppid=,uid=,nlwp=,stat=,args= | awk -v role="$1" -v guardian="$guardian" \
+		-v engine="$ENGINE_UID" -v fetch="$FETCH_UID" -v store=" $TARN_STORE" '
+		index($0, "tarnd --store") && index($0, store) && $5 !~ /^Z/ {
+			ppid[$1] = $2; uid[$1] = $3; threads[$1] = $4
+		}
 		function is(p) {
 			if (uid[p] == fetch) return "fetcher"
 			if (uid[p] == engine) return uid[ppid[p]] == engine ? "engine" : "anchor"
@@ -31,27 +50,17 @@ prey() { # role
 		}' | shuf -n 1
 }
 
-# One that was seen to be there.
+# Sets `role` to the next one that is seen to be there.
 find_prey() { # role
 	local end=$((SECONDS + 60)) pid
 	while [ $SECONDS -lt $end ]; do
-		[ "$1" != guardian ] || know_guardian
+		# Its successor differs from it in nothing but that tarnd says so.
+		[ "$1" != guardian ] || know || continue
 		pid=$(prey "$1")
-		[ -z "$pid" ] || { echo "$pid"; return; }
+		[ -z "$pid" ] || { printf -v "$1" %s "$pid"; return; }
 		sleep 0.02
 	done
-	echo "waited in vain for a process that is the $1" >&2
-	return 1
-}
-
-know_guardian() { GUARDIAN=$(timeout 60 "$B/tarn" status --json | jq -er .daemon.guardian_pid); }
-
-know_users() {
-	local st
-	st=$(timeout 60 "$B/tarn" status --json) || return
-	GUARDIAN=$(jq -er .daemon.guardian_pid <<<"$st")
-	ENGINE_UID=$(stat -c %u "/proc/$(jq -er .daemon.engine_pid <<<"$st")")
-	FETCH_UID=$(stat -c %u "/proc/$(jq -er '.daemon.fetcher_pids[0]' <<<"$st")")
+	fail "waited in vain for a process that is the $1"
 }
 
 # --- ways to die ------------------------------------------------------------------------------------
@@ -126,7 +135,7 @@ load_prepare() {
 	start_tarnd
 	TREE=$(debian_tree) || fail "no tree to compare with"
 	lake "$(image_debian gzip)" debian || fail "the image cannot be mounted"
-	know_users || fail "tarnd does not answer"
+	know_users
 	LOADS=0
 }
 
@@ -134,7 +143,7 @@ evict_for_ever() {
 	local never
 	exec {never}<> <(:)
 	while :; do
-		# Of what is not mapped, every other page or so is dropped by readers themselves.
+		# Cached pages are dropped by readers themselves, every other time.
 		timeout 100 "$B/tarn" -q evict --all --wait
 		read -rt 0.5 -u "$never"
 	done >/dev/null 2>&1
@@ -143,45 +152,85 @@ evict_for_ever() {
 # Readers start, or go on from the beginning; what they find is one row's.
 load_begin() {
 	LOAD=$RIG/load.$((LOADS += 1))
-	"$B/test/reader" -j "$(short_or 4 6)" -s 9999 -m rpdmx -d -w 100 "$TREE" "$RIG/m" \
+	"$B/test/reader" -j 4 -s 9999 -m rpdmx -d -w 100 "$TREE" "$RIG/m" \
 		>"$LOAD" 2>>"$RIG/readers.log" &
 	READERS=$!
+	rig_wait 100 "readers" pgrep -P "$READERS" >/dev/null || fail "readers do not start"
 	evict_for_ever &
 	EVICTOR=$!
 	LAKE_JOBS+=("$READERS" "$EVICTOR")
 }
 
-# Stops them and leaves a row of what they saw.
-load_end() { # fault times [note]
+load_stop() {
 	kill -TERM "$READERS" # at the end of a file
 	wait "$READERS" || :
 	kill -KILL "$EVICTOR" && wait "$EVICTOR" 2>/dev/null
 	LAKE_JOBS=()
 	[ -s "$LOAD" ] || fail "readers came to no end"
+}
+
+load_row() { # fault times note report...
+	local files
+	files=$(cat "${@:4}" | jq -s 'map(.files) | add')
 	# shellcheck disable=SC2046  # four numbers
-	row "$1" "$2" $(sum_readers "$LOAD") "${3-}$(jq -r '" \(.files) files read"' "$LOAD")"
-	[ "$(jq .files "$LOAD")" -gt 0 ] || fail "$1: nobody read anything"
+	row "$1" "$2" $(sum_readers "${@:4}") "${3:+$3; }$files files read"
+	[ "$files" -gt 0 ] || fail "$1: nobody read anything"
+}
+
+# Stops them and leaves a row of what they saw.
+load_end() { # fault times [note]
+	load_stop
+	load_row "$1" "$2" "${3-}" "$LOAD"
+}
+
+# --- memory, descriptors, events and mounts ----------------------------------------------------------
+
+# All of it is used once, by processes that are none of the first: that is how it will look later.
+use_everything() {
+	local role part
+	for role in keeper anchor guardian; do
+		settle "$role"
+		kill_by KILL "${!role}"
+	done
+	settle "all of them"
+	part=$(short_or usr/sbin .)
+	"$B/test/reader" -j 4 -m rpdmx -w 100 "$TREE/$part" "$RIG/m/$part" >/dev/null \
+		2>>"$RIG/readers.log" ||
+		fail "a reader failed in peace"
+	rig_wait 100 "an eviction" tarn -q evict --all --wait
+}
+
+# `name value` of what a leak shows in; of fetchers, the largest.
+take_states() {
+	tarn status --json | jq -r '.daemon | ["events waiting", .slots], ["mounts of layers", .mounts],
+		(.processes | group_by(.role)[] |
+		 ["\(.[0].role): descriptors", (map(.fds) | max)],
+		 ["\(.[0].role): memory (KiB)", (map(.rss) | max / 1024)]) | @tsv'
+	printf 'mounts\t%d\n' "$(rig_mounts | wc -l)"
+}
+
+states_begin() {
+	use_everything
+	take_states >"$RIG/states"
+}
+
+# Leaves what `run` compares: name, before, after, and by how many percent it may have grown.
+# Memory needs more use than the short form can make of it to be steady.
+states_end() {
+	use_everything
+	join -t $'\t' <(sort "$RIG/states") <(take_states | sort) |
+		awk -v OFS='\t' -v within="$(short_or 1000 10)" \
+			'{ print $0, (/memory/ ? within : 0) }' >>"${TORTURE_STATES:-/dev/stdout}"
 }
 
 # --- and back ---------------------------------------------------------------------------------------
-
-# Everything is there again, and tarnd answers.
-all_there() {
-	local role
-	know_guardian || return
-	for role in $ROLES; do
-		[ -n "$(prey "$role")" ] || return
-	done
-}
-
-settle() { rig_wait 100 "all processes of tarnd" all_there; }
 
 # tarnd is some other process's child by now.
 prey_stop() {
 	local pid
 	lake_umount
-	know_guardian || fail "tarnd does not answer at the end"
-	pid=$GUARDIAN
+	settle "it all"
+	pid=$guardian
 	[ "$pid" = "$TARND_PID" ] || TARND_PID=''
 	[ -z "$TARND_PID" ] || { stop_tarnd; return; }
 	kill -TERM "$pid"

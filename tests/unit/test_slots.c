@@ -315,13 +315,31 @@ static void third_death(void **state)
 		slots_settle(t, group);
 	}
 	assert_int_equal(slots_engine_died(t, group), 0); /* in nobody's hand */
-	assert_int_equal(a->deaths, 2);
+	assert_int_equal(a->deaths, 2 * SLOT_DEATH_CRASHED);
 	expect_silence();
 	atomic_store(&t->in_hand[0], n);
 	assert_int_equal(slots_engine_died(t, group), 1);
 	expect_answer(SLOT_CONTENT, a->fd, DENIED_EIO);
 	assert_int_equal(state_of(a), SLOT_DENIED);
 	assert_true(state_of(b) == SLOT_WAITING && b->deaths == 0);
+}
+
+/* Whoever kills engines at random is not the event they had in hand; but there is an end to it. */
+static void killed_with_it_in_hand(void **state)
+{
+	struct slot *a = waiting(SLOT_CONTENT);
+	uint32_t n = (uint32_t)(a - t->s) + 1;
+
+	for (int i = 1; i < 3 * SLOT_DEATH_CRASHED; i++) {
+		atomic_store(&t->in_hand[0], n);
+		assert_int_equal(slots_engine_killed(t, group), 0);
+		slots_settle(t, group);
+	}
+	expect_silence();
+	atomic_store(&t->in_hand[0], n);
+	assert_int_equal(slots_engine_killed(t, group), 1);
+	expect_answer(SLOT_CONTENT, a->fd, DENIED_EIO);
+	assert_int_equal(state_of(a), SLOT_DENIED);
 }
 
 /* Engine and keeper come to the same slot: the kernel hears one answer, and nothing is left. */
@@ -578,6 +596,7 @@ int main(void)
 		RIGGED(deadline),
 		RIGGED(denying_is_left_alone),
 		RIGGED(third_death),
+		RIGGED(killed_with_it_in_hand),
 		RIGGED(race_for_the_answer),
 		RIGGED(settle_nothing_was_read),
 		RIGGED(settle_read_and_not_said),
