@@ -141,8 +141,8 @@ int proc_usage(int32_t pid, uint64_t *ret_fds, uint64_t *ret_rss)
 	p = strchr(text, ' ');
 	if (!p || page <= 0)
 		return -EBADMSG;
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	if (stat(path, &st) < 0)
+	snprintf(path, sizeof(path), PROC "/%d/fd", pid);
+	if (stat(path, &st) < 0 && (errno != ENOENT || stat(path + strlen(PROC), &st) < 0))
 		return -errno;
 	*ret_fds = (uint64_t)st.st_size;
 	*ret_rss = strtoull(p + 1, NULL, 10) * (uint64_t)page;

@@ -143,6 +143,8 @@ expect_rights() { # pid uid capabilities seccomp filters
 			show_status "$who" "$pid" >&3
 		done
 	done
+	# The engine, whose root directory is /proc, can say of each of them how much it uses.
+	[ "$(tarn status --json | jq '.daemon.processes | length')" -ge 5 ]
 	expect_rights "$(tarnd_pid guardian)" 0 $KEEPER_CAPS 0 0
 	expect_rights "$(tarnd_pid keeper)" 0 $KEEPER_CAPS 0 0
 	expect_rights "$(tarnd_pid anchor)" "$engine_uid" $NONE 2 1
