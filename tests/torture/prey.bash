@@ -220,7 +220,7 @@ states_end() {
 	use_everything
 	join -t $'\t' <(sort "$RIG/states") <(take_states | sort) |
 		awk -v OFS='\t' -v within="$(short_or 1000 10)" \
-			'{ print $0, (/memory/ ? within : 0) }' >>"${TORTURE_STATES:-/dev/stdout}"
+			'{ print $0, /memory/ ? within : /descriptors/ ? 10 : 0 }' >>"${TORTURE_STATES:-/dev/stdout}"
 }
 
 # --- and back ---------------------------------------------------------------------------------------

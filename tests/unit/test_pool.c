@@ -35,13 +35,13 @@ static void a_killed_fetcher_is_not_seen(void **state)
 	assert_int_equal(denials, 0);
 }
 
-static void the_third_death_fails_the_source_for_the_span(void **state)
+static void the_tenth_death_fails_the_source_for_the_span(void **state)
 {
 	struct fixture *x = *state;
 	static struct fetch_job job;
 
 	want(x, 6, 8, PRIO_DEMAND);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 10; i++) {
 		int a = add_puppet(x);
 
 		assert_true(puppet_job(a, &job, 5000));
@@ -167,7 +167,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		gzip_test(a_killed_fetcher_is_not_seen),
-		gzip_test(the_third_death_fails_the_source_for_the_span),
+		gzip_test(the_tenth_death_fails_the_source_for_the_span),
 		gzip_test(who_talks_nonsense_is_dropped),
 		gzip_test(what_a_fetcher_makes_up_is_not_written),
 		gzip_test(an_unsealed_buffer_is_refused),
