@@ -9,6 +9,7 @@
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
+#include "oci/base/json_mem.h"
 #include "oci/base/json_node.h"
 #include "oci/base/json_scan.h"
 #include "oci/base/limits.h"
@@ -179,36 +180,48 @@ static int refuse_at(struct err *e, const char *what, const uint8_t *data, size_
 		       (int)strcspn(why, "\n"), why);
 }
 
-static int run_parser(struct builder *b, const uint8_t *data, size_t len, const char *what,
-		      struct err *e)
-{
-	yajl_handle h = yajl_alloc(&callbacks, NULL, b);
-	yajl_status status;
-	size_t at;
-	int r = 0;
+struct parse {
+	struct builder *b;
+	struct json_mem mem;
+	const uint8_t *data;
+	size_t len;
+	const char *what;
+	struct err *e;
+};
 
-	if (!h || !yajl_config(h, yajl_allow_comments, 1)) {
-		r = err_errno(e, -ENOMEM, "%s", what);
-		goto out;
-	}
-	status = yajl_parse(h, data, len);
+static int parse(void *ctx)
+{
+	struct parse *p = ctx;
+	yajl_handle h = yajl_alloc(&callbacks, &p->mem.funcs, p->b);
+	yajl_status status;
+	const char *why;
+	size_t at;
+
+	yajl_config(h, yajl_allow_comments, 1);
+	status = yajl_parse(h, p->data, p->len);
 	at = yajl_get_bytes_consumed(h);
 	if (status == yajl_status_ok) {
 		status = yajl_complete_parse(h);
-		at = len;
+		at = p->len;
 	}
-	if (status != yajl_status_ok) {
-		unsigned char *why = yajl_get_error(h, 0, NULL, 0);
-		const char *text = b->why ? b->why : (const char *)why;
+	if (status == yajl_status_ok)
+		return 0;
+	why = p->b->why;
+	if (!why)
+		why = (const char *)yajl_get_error(h, 0, NULL, 0);
+	return refuse_at(p->e, p->what, p->data, at < p->len ? at : p->len, why);
+}
 
-		r = refuse_at(e, what, data, at < len ? at : len, text ? text : "not JSON");
-		if (why)
-			yajl_free_error(h, why);
-	}
-out:
-	if (h)
-		yajl_free(h);
-	return r;
+static int run_parser(struct builder *b, const uint8_t *data, size_t len, const char *what,
+		      struct err *e)
+{
+	struct parse p = {.b = b, .data = data, .len = len, .what = what, .e = e};
+	int r;
+
+	json_mem_init(&p.mem);
+	r = json_mem_run(&p.mem, parse, &p);
+	json_mem_free(&p.mem);
+	return r == -ENOMEM ? err_errno(e, r, "%s", what) : r;
 }
 
 static struct json *document_free(struct document *doc)

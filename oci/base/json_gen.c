@@ -8,12 +8,15 @@
 #include <yajl/yajl_gen.h>
 
 #include "oci/base/buf.h"
+#include "oci/base/json_mem.h"
 #include "oci/base/json_node.h"
 #include "oci/base/utf8.h"
 
 struct json_gen {
-	yajl_gen gen;    /* owned */
+	yajl_gen gen; /* in mem */
+	struct json_mem mem;
 	struct buf *out; /* borrowed */
+	bool pretty;
 };
 
 static void print(void *ctx, const char *p, size_t len)
@@ -21,29 +24,40 @@ static void print(void *ctx, const char *p, size_t len)
 	(void)buf_put(ctx, p, len);
 }
 
+/* What it prints needs no memory of its own. */
+static int make(void *ctx)
+{
+	struct json_gen *g = ctx;
+
+	g->gen = yajl_gen_alloc(&g->mem.funcs);
+	yajl_gen_config(g->gen, yajl_gen_beautify, (int)g->pretty);
+	yajl_gen_config(g->gen, yajl_gen_indent_string, "  ");
+	yajl_gen_config(g->gen, yajl_gen_print_callback, print, g->out);
+	return 0;
+}
+
 struct json_gen *json_gen_new(struct buf *out, bool pretty)
 {
 	struct json_gen *g = calloc(1, sizeof(*g));
+	int r = g ? 0 : -ENOMEM;
 
-	if (g)
-		g->gen = yajl_gen_alloc(NULL);
-	if (!g || !g->gen) {
-		out->failed = -ENOMEM;
-		return json_gen_free(g);
+	if (g) {
+		json_mem_init(&g->mem);
+		g->out = out;
+		g->pretty = pretty;
+		r = json_mem_run(&g->mem, make, g);
 	}
-	g->out = out;
-	yajl_gen_config(g->gen, yajl_gen_beautify, (int)pretty);
-	yajl_gen_config(g->gen, yajl_gen_indent_string, "  ");
-	yajl_gen_config(g->gen, yajl_gen_print_callback, print, out);
-	return g;
+	if (r == 0)
+		return g;
+	out->failed = r;
+	return json_gen_free(g);
 }
 
 struct json_gen *json_gen_free(struct json_gen *g)
 {
 	if (!g)
 		return NULL;
-	if (g->gen)
-		yajl_gen_free(g->gen);
+	json_mem_free(&g->mem);
 	free(g);
 	return NULL;
 }
