@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "plugin/broker_internal.h"
 #include "plugin/log.h"
@@ -33,11 +34,22 @@ int broker_fetcher_watch(struct broker *b, struct ward_fetcher *f)
 	return loop_add_io(b->loop, f->pidfd, EPOLLIN, false, fetcher_exited, w, &w->io);
 }
 
+/* Its end would not be seen, so it is brought about at once. (The keeper's tick reaps it.) */
+static void unwatched(struct ward_fetcher *f, int fds[2])
+{
+	syscall(SYS_pidfd_send_signal, f->pidfd, SIGKILL, NULL, 0);
+	f->pooled = 0;
+	f->pid = 0;
+	ward_close(&f->pidfd);
+	cleanup_closep(&fds[0]);
+	cleanup_closep(&fds[1]);
+}
+
 static int fetcher_start(struct broker *b, bool pooled, int fds[2], int32_t *ret_pid, struct err *e)
 {
 	struct ward_fetcher *f = fetcher_free_slot(b);
+	int pidfd, r;
 	pid_t pid;
-	int pidfd;
 
 	if (!f)
 		return err_set(e, -EAGAIN, "too many fetchers at once");
@@ -47,7 +59,11 @@ static int fetcher_start(struct broker *b, bool pooled, int fds[2], int32_t *ret
 	f->pidfd = pidfd;
 	f->pooled = pooled;
 	f->pid = pid;
-	broker_fetcher_watch(b, f);
+	r = broker_fetcher_watch(b, f);
+	if (r < 0) {
+		unwatched(f, fds);
+		return err_errno(e, r, "watching a fetcher");
+	}
 	*ret_pid = pid;
 	return 0;
 }

@@ -34,20 +34,17 @@ static void keep_open(void *ctx, int32_t *fd)
 
 static void close_unrecorded(struct ward *w)
 {
-	struct fd_list *list = calloc(1, sizeof(*list));
+	static struct fd_list list; /* once in a process, which is to succeed without memory */
 	unsigned first = 3;
 
-	if (!list)
-		return;
-	ward_each_fd(w, keep_open, list);
-	qsort(list->v, (size_t)list->n, sizeof(list->v[0]), by_number);
-	for (int i = 0; i < list->n; i++) {
-		if ((unsigned)list->v[i] > first)
-			close_range(first, (unsigned)list->v[i] - 1, 0);
-		first = (unsigned)list->v[i] + 1;
+	ward_each_fd(w, keep_open, &list);
+	qsort(list.v, (size_t)list.n, sizeof(list.v[0]), by_number);
+	for (int i = 0; i < list.n; i++) {
+		if ((unsigned)list.v[i] > first)
+			close_range(first, (unsigned)list.v[i] - 1, 0);
+		first = (unsigned)list.v[i] + 1;
 	}
 	close_range(first, ~0u, 0);
-	free(list);
 }
 
 /* What inotify(7) has watches on, by its own account. -errno. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -24,6 +25,12 @@ union control {
 	struct cmsghdr align;
 };
 
+/* The kernel has no memory at this moment. */
+static bool is_passing(int err)
+{
+	return err == EINTR || err == ENOBUFS || err == ENOMEM;
+}
+
 /* #syscalls engine: sendmsg */
 int keep_sendmsg(int sock, const void *msg, size_t len, const int *fds, int nfds)
 {
@@ -46,9 +53,10 @@ int keep_sendmsg(int sock, const void *msg, size_t len, const int *fds, int nfds
 		c->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)nfds);
 		memcpy(CMSG_DATA(c), fds, sizeof(int) * (size_t)nfds);
 	}
-	do
-		n = sendmsg(sock, &m, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
+	/* A message that is lost is a request or an answer for which somebody waits for ever. */
+	while ((n = sendmsg(sock, &m, MSG_NOSIGNAL)) < 0 && is_passing(errno))
+		if (errno != EINTR)
+			usleep(10000);
 	return n < 0 ? -errno : 0;
 }
 

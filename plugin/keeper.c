@@ -86,13 +86,20 @@ static void anchor_exited(void *ctx, uint32_t events)
 	loop_after(k->loop, RESPAWN_MS, start_anchor, k, NULL);
 }
 
+/* A keeper that does not see somebody's end is of no use: the next one takes over all there is. */
+static void watch_or_end(struct keeper *k, int pidfd, loop_io_fn fn, struct loop_io **ret)
+{
+	int r = loop_add_io(k->loop, pidfd, EPOLLIN, false, fn, k, ret);
+
+	if (r == 0)
+		return;
+	log_error("watching a process: %s", err_words(r));
+	_exit(EXIT_FAILURE);
+}
+
 static void watch_anchor(struct keeper *k)
 {
-	int r = loop_add_io(k->loop, k->ward->anchor_pidfd, EPOLLIN, false, anchor_exited, k,
-			    &k->io_anchor);
-
-	if (r < 0)
-		log_error("watching the anchor: %s", err_words(r));
+	watch_or_end(k, k->ward->anchor_pidfd, anchor_exited, &k->io_anchor);
 }
 
 /* What the keeper said to an engine that is gone, a word to stop perhaps, is not for the next. */
@@ -205,8 +212,8 @@ static int clone_guardian(void *ctx)
 	}
 	atomic_store(&w->orphan, 1);
 	await_successor(k);
-	return loop_add_io(k->loop, w->guardian_pidfd, EPOLLIN, false, guardian_exited, k,
-			   &k->io_guardian);
+	watch_or_end(k, w->guardian_pidfd, guardian_exited, &k->io_guardian);
+	return 0;
 }
 
 static void start_guardian(void *ctx)
@@ -330,8 +337,7 @@ static int keeper_start(struct keeper *k, struct err *e)
 		await_successor(k);
 	slots_deny_again(k->birth.slots, k->group, SLOT_DENYING);
 	if (w->guardian_pidfd >= 0)
-		loop_add_io(k->loop, w->guardian_pidfd, EPOLLIN, false, guardian_exited, k,
-			    &k->io_guardian);
+		watch_or_end(k, w->guardian_pidfd, guardian_exited, &k->io_guardian);
 	/* An anchor of an earlier keeper serves on and is adopted. */
 	if (w->anchor_pidfd >= 0)
 		watch_anchor(k);

@@ -36,6 +36,7 @@ struct post {
 	void (*fn)(void *ctx);
 	void *ctx;
 	struct post *next;
+	bool borrowed; /* its owner waits until fn has been called, and takes it back then */
 };
 
 struct loop {
@@ -47,6 +48,19 @@ struct loop {
 	pthread_mutex_t lock; /* guards the queue of posts, the one thing other threads touch */
 	struct post *first, **last;
 };
+
+/*
+ * A timer or a result that is lost is a reader, or the next process, that nobody comes back to: so
+ * this waits until there is memory. (Few programs ever see malloc(3) fail.)
+ */
+static void *must_have(size_t size)
+{
+	void *p;
+
+	while (!(p = malloc(size)))
+		usleep(10000);
+	return p;
+}
 
 uint64_t clock_ns(void)
 {
@@ -98,7 +112,8 @@ struct loop *loop_free(struct loop *l)
 		struct post *p = l->first;
 
 		l->first = p->next;
-		free(p);
+		if (!p->borrowed)
+			free(p);
 	}
 	free_removed(l);
 	cleanup_closep(&l->wake);
@@ -154,10 +169,8 @@ struct loop_io *loop_remove_io(struct loop_io *io)
 int loop_after(struct loop *l, uint64_t ms, void (*fn)(void *ctx), void *ctx,
 	       struct loop_timer **ret)
 {
-	struct loop_timer *t = malloc(sizeof(*t)), **at = &l->timers;
+	struct loop_timer *t = must_have(sizeof(*t)), **at = &l->timers;
 
-	if (!t)
-		return -ENOMEM;
 	*t = (struct loop_timer){.loop = l, .at_ms = clock_ms() + ms, .fn = fn, .ctx = ctx};
 	while (*at && (*at)->at_ms <= t->at_ms)
 		at = &(*at)->next;
@@ -202,19 +215,23 @@ static int wait_ms(const struct loop *l)
 	return ms < INT_MAX ? (int)ms : INT_MAX; /* one that is further away is looked at again */
 }
 
-int loop_post(struct loop *l, void (*fn)(void *ctx), void *ctx)
+static void put_post(struct loop *l, struct post *p)
 {
-	struct post *p = malloc(sizeof(*p));
 	uint64_t one = 1;
 
-	if (!p)
-		return -ENOMEM;
-	*p = (struct post){.fn = fn, .ctx = ctx};
 	pthread_mutex_lock(&l->lock);
 	*l->last = p;
 	l->last = &p->next;
 	pthread_mutex_unlock(&l->lock);
 	(void)!write(l->wake, &one, sizeof(one)); /* fails only when it is already readable */
+}
+
+int loop_post(struct loop *l, void (*fn)(void *ctx), void *ctx)
+{
+	struct post *p = must_have(sizeof(*p));
+
+	*p = (struct post){.fn = fn, .ctx = ctx};
+	put_post(l, p);
 	return 0;
 }
 
@@ -231,9 +248,11 @@ static void run_posts(struct loop *l)
 	pthread_mutex_unlock(&l->lock);
 	while (p) {
 		struct post *next = p->next;
+		bool borrowed = p->borrowed;
 
 		p->fn(p->ctx);
-		free(p);
+		if (!borrowed)
+			free(p);
 		p = next;
 	}
 }
@@ -265,10 +284,9 @@ int loop_call(struct loop *l, int (*fn)(void *ctx), void *ctx)
 			 .ctx = ctx,
 			 .lock = PTHREAD_MUTEX_INITIALIZER,
 			 .cond = PTHREAD_COND_INITIALIZER};
-	int r = loop_post(l, run_call, &c);
+	struct post p = {.fn = run_call, .ctx = &c, .borrowed = true};
 
-	if (r < 0)
-		return r;
+	put_post(l, &p);
 	pthread_mutex_lock(&c.lock);
 	while (!c.done)
 		pthread_cond_wait(&c.cond, &c.lock);

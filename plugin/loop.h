@@ -31,12 +31,15 @@ int loop_add_io(struct loop *l, int fd, uint32_t events, bool urgent, loop_io_fn
 int loop_set_events(struct loop_io *io, uint32_t events);
 struct loop_io *loop_remove_io(struct loop_io *io); /* NULL-safe; returns NULL */
 
-/* Calls @fn once, @ms from now. Freed by the loop after it ran; cancel before that to stop it. */
+/*
+ * Calls @fn once, @ms from now. Freed by the loop after it ran; cancel before that to stop it.
+ * Always 0: where there is no memory, it waits for it.
+ */
 int loop_after(struct loop *l, uint64_t ms, void (*fn)(void *ctx), void *ctx,
 	       struct loop_timer **ret); /* ret may be NULL */
 void loop_cancel(struct loop_timer *t);
 
-/* From any thread: runs @fn on the loop soon. -ENOMEM is the only failure. */
+/* From any thread: runs @fn on the loop soon. Always 0, as loop_after(). */
 int loop_post(struct loop *l, void (*fn)(void *ctx), void *ctx);
 /* From any other thread: runs @fn on the loop and waits for it; returns what it returned. */
 int loop_call(struct loop *l, int (*fn)(void *ctx), void *ctx);

@@ -3,6 +3,7 @@
  * The engine's end of the request socket (plugin/keep_client.c) and the messages (keep_msg.c). The
  * test is the keeper: it reads requests from the other end of the pair and answers as it likes.
  */
+/* link: -Wl,--wrap=sendmsg */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -415,17 +416,52 @@ static void a_crowd_is_served(void **state)
 	alarm(0);
 }
 
+/* The kernel has no buffer at this moment, twice. */
+static _Atomic int no_buffers;
+
+ssize_t __real_sendmsg(int fd, const struct msghdr *m, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags);
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
+{
+	if (atomic_load(&no_buffers) > 0 && atomic_fetch_sub(&no_buffers, 1) > 0) {
+		errno = ENOBUFS;
+		return -1;
+	}
+	return __real_sendmsg(fd, m, flags);
+}
+
+static void no_message_is_lost_for_lack_of_buffers(void **state)
+{
+	int pair[2];
+	char text[8] = "";
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	atomic_store(&no_buffers, 2);
+	assert_int_equal(keep_sendmsg(pair[0], "word", 4, NULL, 0), 0);
+	assert_int_equal(keep_recvmsg(pair[1], text, sizeof(text), NULL, 0, NULL), 4);
+	assert_string_equal(text, "word");
+	close(pair[0]);
+	close(pair[1]);
+}
+
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, up, down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		RIGGED(answers_in_another_order),    RIGGED(failure_without_words),
-		RIGGED(descriptors_are_handed_over), RIGGED(descriptors_nobody_takes_are_closed),
-		RIGGED(tells_are_passed_on),         RIGGED(asked_again_after_a_new_keeper),
-		RIGGED(keep_send_does_not_wait),     RIGGED(nobody_is_left),
-		RIGGED(short_message_is_an_error),   RIGGED(too_many_descriptors),
+		RIGGED(answers_in_another_order),
+		RIGGED(failure_without_words),
+		RIGGED(descriptors_are_handed_over),
+		RIGGED(descriptors_nobody_takes_are_closed),
+		RIGGED(tells_are_passed_on),
+		RIGGED(asked_again_after_a_new_keeper),
+		RIGGED(keep_send_does_not_wait),
+		RIGGED(nobody_is_left),
+		RIGGED(short_message_is_an_error),
+		RIGGED(too_many_descriptors),
 		RIGGED(a_crowd_is_served),
+		cmocka_unit_test(no_message_is_lost_for_lack_of_buffers),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The event loop: plugin/loop.c. */
+/* link: -Wl,--wrap=malloc */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -337,6 +338,57 @@ static void the_clock_goes_on(void **state)
 	assert_in_range(clock_ns() - a, 1900000, 2000000000);
 }
 
+/* --- where memory is short --- */
+
+static _Atomic int shortage; /* so many allocations get none */
+
+void *__real_malloc(size_t n);
+void *__wrap_malloc(size_t n);
+
+void *__wrap_malloc(size_t n)
+{
+	if (atomic_load(&shortage) > 0 && atomic_fetch_sub(&shortage, 1) > 0)
+		return NULL;
+	return __real_malloc(n);
+}
+
+static void *call_and_quit(void *arg)
+{
+	atomic_store(&shortage, 2);
+	assert_int_equal(loop_call(loop, *(int (**)(void *))arg, NULL), 7);
+	/* A call needs none. */
+	assert_int_equal(atomic_exchange(&shortage, 0), 2);
+	return arg;
+}
+
+static int quit_with_7(void *ctx)
+{
+	loop_quit(loop);
+	return 7;
+}
+
+static void nothing_is_lost_for_lack_of_memory(void **state)
+{
+	static char names[] = "ab";
+	int (*fn)(void *) = quit_with_7;
+	pthread_t thread;
+	void *ret;
+
+	atomic_store(&shortage, 3);
+	assert_int_equal(loop_after(loop, 1, mark, names, NULL), 0);
+	atomic_store(&shortage, 3);
+	assert_int_equal(loop_post(loop, mark, names + 1), 0);
+	assert_int_equal(atomic_load(&shortage), 0);
+	assert_int_equal(loop_after(loop, 20, quit, NULL, NULL), 0);
+	run();
+	assert_string_equal(trail, "ba");
+	loop_free(loop);
+	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(pthread_create(&thread, NULL, call_and_quit, (void *)&fn), 0);
+	run();
+	assert_int_equal(pthread_join(thread, &ret), 0);
+}
+
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, up, down)
 
 int main(void)
@@ -355,6 +407,7 @@ int main(void)
 		RIGGED(posts_and_calls),
 		RIGGED(posts_from_a_post),
 		RIGGED(the_clock_goes_on),
+		RIGGED(nothing_is_lost_for_lack_of_memory),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
