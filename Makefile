@@ -71,10 +71,12 @@ REPLAYS := $(addprefix $(B)/test/replay-,$(FUZZERS))
 HELPERS := $(call bin,test,tests/system/*.c tests/kernel/*.c tests/bench/*.c)
 STATICS := $(call bin,test,tests/fixtures/*.c)
 TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone $(B)/test/tarnd-noproof \
-	$(B)/test/tarnd-deadly $(B)/test/tarnd-exploit
+	$(B)/test/tarnd-deadly $(B)/test/tarnd-exploit \
+	$(B)/test/tarnd-failing $(B)/test/tarn-failing
 
 all: $(PROGS) ## the four programs
 tests: $(PROGS) $(TESTS)
+helpers: $(PROGS) $(HELPERS) $(STATICS)
 
 $(B)/liboci.a: $(call obj,$(OCI_SRC))
 $(B)/libplugin.a: $(call obj,$(PLUGIN_SRC))
@@ -150,6 +152,12 @@ $(B)/test/tarnd-deadly: $(call obj,plugin/main.c) $(B)/obj/deadly.o $(B)/libplug
 $(B)/test/tarnd-exploit: $(call obj,plugin/main.c tests/hostile/exploit.c tests/hostile/attempts.c) \
 		$(B)/libplugin.a $(B)/liboci.a
 	$(link) -Wl,--wrap=fault_new_content -Wl,--wrap=fetch_spans
+# Programs in which any allocation or system call can be made to fail, once.
+$(B)/test/tarnd-failing: $(call obj,plugin/main.c tests/torture/failing.c) $(B)/libplugin.a \
+		$(B)/liboci.a
+	$(link) -Wl,--wrap=log_init
+$(B)/test/tarn-failing: $(call obj,$(CLI_SRC) tests/torture/failing.c) $(ARCHIVES)
+	$(link) -Wl,--wrap=log_init
 # oci/ knows nothing of plugin/: the whole of it must link with the libraries alone.
 $(B)/test/oci-alone: $(B)/liboci.a
 	@mkdir -p $(@D)
@@ -168,6 +176,13 @@ check-asan: ## check-unit under address and undefined-behaviour sanitizers
 	$(again) check-unit B=$(B)/asan SAN=address,undefined
 check-tsan: deps-check ## unit tests that use threads, under the thread sanitizer
 	$(again) tsan B=$(B)/tsan SAN=thread
+# What the daemon's processes say is found by tests/fixtures/rig.bash. T chooses other kernel tests.
+check-asan-kernel: ## the daemon at work under address and undefined-behaviour sanitizers (as root)
+	$(again) check-kernel B=$(B)/asan SAN=address,undefined
+check-tsan-kernel: ## the same under the thread sanitizer
+	$(again) check-kernel B=$(B)/tsan SAN=thread
+check-kernel: helpers
+	$(Q)B=$(B) tests/run $(or $(T),tests/torture/life.bats)
 tsan: $(call bin,unit,$(shell grep -ls pthread_ tests/unit/*.c))
 	$(Q)$(if $^,B=$(B) tests/run $^,echo 'no unit test uses threads')
 # bash counts its own seconds by that name: only what is said to make counts.
@@ -233,5 +248,6 @@ help: ## this list
 
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all tests check check-unit check-asan check-tsan tsan fuzz coverage fuzzers lint torture bench demo deps \
+.PHONY: all tests helpers check check-unit check-asan check-tsan tsan check-kernel \
+	check-asan-kernel check-tsan-kernel fuzz coverage fuzzers lint torture bench demo deps \
 	deps-check install uninstall clean help
