@@ -532,7 +532,7 @@ static int run(void)
 	for (unsigned i = 0; i < opt.procs; i++) {
 		pid[i] = fork();
 		if (pid[i] == 0)
-			exit(child(i));
+			_exit(child(i));
 		if (pid[i] < 0)
 			return 2;
 	}
