@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <openssl/evp.h>
 
@@ -11,6 +12,8 @@
 static const char digest_prefix[] = "sha256:";
 
 #define DIGEST_PREFIX (sizeof(digest_prefix) - 1)
+
+#define SHORTAGE_TRIES 100
 
 struct hasher {
 	EVP_MD_CTX *ctx; /* owned */
@@ -89,8 +92,12 @@ int digest_of(const void *data, size_t len, struct digest *ret)
 {
 	struct digest d;
 
-	if (EVP_Digest(data, len, d.sum, NULL, EVP_sha256(), NULL) != 1)
-		return -ENOMEM;
+	/* It lacks memory. Most callers compare, and what is not equal is taken for damaged. */
+	for (int tries = 0; EVP_Digest(data, len, d.sum, NULL, EVP_sha256(), NULL) != 1; tries++) {
+		if (tries == SHORTAGE_TRIES)
+			return -ENOMEM;
+		usleep(10000);
+	}
 	*ret = d;
 	return 0;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* link: -Wl,--wrap=EVP_Digest */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <openssl/evp.h>
 
 #include "oci/base/cleanup.h"
 #include "oci/base/digest.h"
@@ -138,6 +140,35 @@ static void freeing_nothing(void **state)
 	assert_null(hasher_free(NULL));
 }
 
+/* libcrypto has no memory, so many times. */
+static int shortage;
+
+int __real_EVP_Digest(const void *data, size_t n, unsigned char *md, unsigned *size,
+		      const EVP_MD *type, ENGINE *impl);
+int __wrap_EVP_Digest(const void *data, size_t n, unsigned char *md, unsigned *size,
+		      const EVP_MD *type, ENGINE *impl);
+
+int __wrap_EVP_Digest(const void *data, size_t n, unsigned char *md, unsigned *size,
+		      const EVP_MD *type, ENGINE *impl)
+{
+	if (shortage > 0 && shortage-- > 0)
+		return 0;
+	return __real_EVP_Digest(data, n, md, size, type, impl);
+}
+
+static void a_lack_of_memory_is_no_other_sum(void **state)
+{
+	char text[DIGEST_TEXT];
+	struct digest d;
+
+	shortage = 3;
+	assert_int_equal(digest_of("abc", 3, &d), 0);
+	assert_string_equal(digest_text(&d, text), ABC);
+	shortage = 1000;
+	assert_int_equal(digest_of("abc", 3, &d), -ENOMEM);
+	shortage = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -149,6 +180,7 @@ int main(void)
 		cmocka_unit_test(zero),
 		cmocka_unit_test(a_running_sum_in_pieces),
 		cmocka_unit_test(freeing_nothing),
+		cmocka_unit_test(a_lack_of_memory_is_no_other_sum),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
