@@ -16,8 +16,13 @@
 
 #define AREA_SIZE (64ull << 30) /* of a sparse file */
 #define SLACK     16384
+#define PAGE      4096ull
+#define MAGIC     0x56434e5241540a01ull
 
-/* Then records: the length of all of it, of what counts, name and NUL, counters as in a .gcda. */
+/*
+ * Then records, at multiples of PAGE, so that one that nobody finished hides no other: MAGIC, the
+ * length of all of it, of what counts, name and NUL, counters as in a .gcda.
+ */
 struct area {
 	_Atomic uint64_t used;
 	uint8_t data[];
@@ -60,17 +65,17 @@ static void *on_alloc(unsigned len, void *arg)
 static void dump_one(const struct gcov_info *info)
 {
 	struct record r = {.at = NULL};
-	uint64_t head[2], at;
+	uint64_t head[3] = {MAGIC}, at;
 
 	__gcov_info_to_gcda(info, on_name, on_data, on_alloc, &r);
 	/* Threads that still run change counters, and with them zeros that are left out. */
-	head[0] = sizeof(head) + r.len + SLACK;
-	at = atomic_fetch_add(&area->used, head[0]);
-	if (at + head[0] > AREA_SIZE - sizeof(*area))
+	head[1] = (sizeof(head) + r.len + SLACK + PAGE - 1) / PAGE * PAGE;
+	at = atomic_fetch_add(&area->used, head[1]);
+	if (at + head[1] > AREA_SIZE - sizeof(*area))
 		return;
 	r = (struct record){.at = area->data + at + sizeof(head)};
 	__gcov_info_to_gcda(info, on_name, on_data, on_alloc, &r);
-	head[1] = r.len;
+	head[2] = r.len;
 	memcpy(area->data + at, head, sizeof(head));
 }
 

@@ -9,16 +9,19 @@ import sys
 
 COUNTERS = range(0x01a10000, 0x01b20000)  # GCOV_TAG_FOR_COUNTER()
 
+PAGE, MAGIC = 4096, 0x56434e5241540a01
+
 
 def records(area):
     """The distinct ones: most processes of a kind go the same way."""
     used, = struct.unpack_from("<Q", area)
     at, seen = 8, set()
     while at < 8 + used:
-        whole, length = struct.unpack_from("<QQ", area, at)
-        if not whole:
-            break
-        raw = area[at + 16:at + 16 + length]
+        magic, whole, length = struct.unpack_from("<QQQ", area, at)
+        if magic != MAGIC:  # whoever wanted to write here was killed
+            at += PAGE
+            continue
+        raw = area[at + 24:at + 24 + length]
         at += whole
         if raw not in seen:
             seen.add(raw)
