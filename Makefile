@@ -71,7 +71,7 @@ REPLAYS := $(addprefix $(B)/test/replay-,$(FUZZERS))
 HELPERS := $(call bin,test,tests/system/*.c tests/kernel/*.c tests/bench/*.c)
 STATICS := $(call bin,test,tests/fixtures/*.c)
 TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone $(B)/test/tarnd-noproof \
-	$(B)/test/tarnd-deadly $(B)/test/tarnd-exploit \
+	$(B)/test/tarnd-deadly $(B)/test/tarnd-exploit $(B)/test/tarnd-next \
 	$(B)/test/tarnd-failing $(B)/test/tarn-failing
 
 all: $(PROGS) ## the four programs
@@ -158,6 +158,14 @@ $(B)/test/tarnd-failing: $(call obj,plugin/main.c tests/torture/failing.c) $(B)/
 	$(link) -Wl,--wrap=log_init
 $(B)/test/tarn-failing: $(call obj,$(CLI_SRC) tests/torture/failing.c) $(ARCHIVES)
 	$(link) -Wl,--wrap=log_init
+# The version after this one, for an upgrade under containers.
+$(B)/obj/next.o: plugin/ctl/verb_status.c $(B)/flags
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  CC    $@")
+	$(Q)$(CC) $(ALL_CFLAGS) -UTARN_VERSION -DTARN_VERSION='"next"' $(CPPFLAGS) $(CFLAGS) \
+		-MMD -MP -c -o $@ $<
+$(B)/test/tarnd-next: $(call obj,plugin/main.c) $(B)/obj/next.o $(B)/libplugin.a $(B)/liboci.a
+	$(link)
 # oci/ knows nothing of plugin/: the whole of it must link with the libraries alone.
 $(B)/test/oci-alone: $(B)/liboci.a
 	@mkdir -p $(@D)

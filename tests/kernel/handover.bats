@@ -55,6 +55,30 @@ one_of_each() {
 	all_is_right
 }
 
+@test "upgraded in place while layers are in use" {
+	start_readers "$TREE" "$RIG/m" -w 45
+	sleep 0.7
+	stop_tarnd
+	mkdir "$RIG/B"
+	ln -s "$B"/* "$RIG/B"
+	ln -sfn "$B/test/tarnd-next" "$RIG/B/tarnd"
+	# It would make these otherwise; those that are mounted are other files from here on.
+	for image in "$TARN_STORE"/layers/*/image.erofs; do
+		cp "$image" "$image.new"
+		mv "$image.new" "$image"
+	done
+	B=$RIG/B start_tarnd
+	[ "$(tarn status --json | jq -r .daemon.version)" = next ]
+	all_is_right
+	lake_umount
+	# A store of a format that it does not know is left alone, by whichever is older.
+	stop_tarnd
+	sed -i 's/[0-9][0-9]*/999/' "$TARN_STORE/format"
+	run "$B/tarnd" --store "$TARN_STORE" --socket "$TARN_SOCKET"
+	[ "$status" = 1 ]
+	[[ $output == *"made by a newer tarn"* ]]
+}
+
 @test "the guardian alone is killed, and tarnd started again" {
 	for _ in 1 2 3; do
 		start_readers "$TREE" "$RIG/m" -w 45
