@@ -51,7 +51,8 @@ static char *input; /* owned; what is left of the answers */
 static size_t input_len, input_at;
 static unsigned flags, sends;
 static bool open_call;
-static bool given; /* the input holds the password, so it may be seen anywhere */
+static char named[2 * LIMIT_URL]; /* the token server that a 401 named, "" before one did */
+static bool given;                /* the input holds the password, so it may be seen anywhere */
 
 static bool tells(const char *text)
 {
@@ -83,7 +84,10 @@ static void check_authorization(const char *a, const char *url)
 		abort();
 	if (strcmp(a, BASIC) != 0 || url_same_origin(registry, url))
 		return;
-	if (call.status != 401 ||
+	/* A token server may redirect to itself. */
+	if (call.status == 401)
+		snprintf(named, sizeof(named), "%s", url);
+	if (!named[0] || !url_same_origin(named, url) ||
 	    (!url_is_https(url) && !(flags & FLAG_PLAIN && url_same_host(registry, url))))
 		abort();
 }
@@ -321,6 +325,7 @@ static void ask(struct registry *reg, const struct registry_at *at, const struct
 		int what)
 {
 	sends = 0;
+	named[0] = '\0';
 	switch (what) {
 	case 'm':
 		manifest(reg, at, NULL);
