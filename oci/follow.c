@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
@@ -151,13 +152,31 @@ static void read_code(struct http_call *c, char out[ERROR_CODE + 1])
 		snprintf(out, ERROR_CODE + 1, " %s", code);
 }
 
+static unsigned seconds_until(struct http_call *c, const char *date)
+{
+	const char *said = http_call_header_only(c, "Date");
+	int64_t then = http_date(date), now = said ? http_date(said) : -1;
+
+	if (now < 0)
+		now = time(NULL);
+	if (then <= now)
+		return 0;
+	return then - now < RETRY_AFTER_MOST ? (unsigned)(then - now) : RETRY_AFTER_MOST;
+}
+
 unsigned follow_retry_after(struct http_call *c)
 {
 	const char *v = http_call_header_only(c, "Retry-After");
+	char date[64];
 	unsigned s = 0;
 
 	if (!v || !*v)
 		return 0;
+	if (isalpha((unsigned char)*v)) {
+		/* A copy: the next header may take its place. */
+		snprintf(date, sizeof(date), "%s", v);
+		return seconds_until(c, date);
+	}
 	for (; isdigit((unsigned char)*v) && s < RETRY_AFTER_MOST; v++)
 		s = s * 10 + (unsigned)(*v - '0');
 	if (s > RETRY_AFTER_MOST)

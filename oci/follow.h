@@ -33,7 +33,10 @@ int follow_open(struct http *h, const struct http_request *rq, struct follow *re
  */
 int follow_failure(struct http_call *c, const char *what, const char *url, struct err *e);
 
-/* Seconds the answer asks us to wait (Retry-After, seconds form, at most an hour), or 0. */
+/*
+ * Seconds the answer asks us to wait (Retry-After, at most an hour), or 0. A date counts from the
+ * answer's own Date, so that nobody's clock need be right; without that from ours.
+ */
 unsigned follow_retry_after(struct http_call *c);
 
 #endif

@@ -256,6 +256,13 @@ const char *http_call_header_only(struct http_call *c, const char *name)
 	return h->value;
 }
 
+int64_t http_date(const char *text)
+{
+	time_t t = curl_getdate(text, NULL);
+
+	return t < 0 ? -1 : (int64_t)t;
+}
+
 int64_t http_call_length(const struct http_call *c)
 {
 	curl_off_t len = -1;

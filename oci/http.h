@@ -82,6 +82,9 @@ const char *http_call_header(struct http_call *c, const char *name, size_t i);
 /* The only header of that name: NULL when there is none or several. */
 const char *http_call_header_only(struct http_call *c, const char *name);
 
+/* Seconds since 1970 of a date as headers have it, or -1. */
+int64_t http_date(const char *text);
+
 /* The body's length as announced, or -1. */
 int64_t http_call_length(const struct http_call *c);
 

@@ -110,6 +110,8 @@ void http_call_setup(struct http_call *c, const struct http_request *rq)
 	if (c->form)
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, c->form);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)opt->connect_timeout_ms);
+	/* A resolver that gets no answer is not waited for once the time to connect is over. */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->errbuf);

@@ -381,3 +381,10 @@ int registry_blob_range(struct registry *r, const struct registry_at *at,
 		return stream_of_mem("", 0, ret);
 	return open_range(r, &rq, blob_size, len, ret, e);
 }
+
+void registry_forget(struct registry *r, const struct registry_at *at, const struct digest *digest)
+{
+	char text[DIGEST_TEXT];
+
+	client_forget(r->client, at, digest_text(digest, text));
+}

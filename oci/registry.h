@@ -85,4 +85,7 @@ int registry_blob_range(struct registry *r, const struct registry_at *at,
 			const struct digest *digest, uint64_t blob_size, uint64_t off, uint64_t len,
 			struct stream **ret, struct err *e);
 
+/* Where storage has the blob is asked of the registry again: what came from there was wrong. */
+void registry_forget(struct registry *r, const struct registry_at *at, const struct digest *digest);
+
 #endif

@@ -25,6 +25,7 @@
 #include "plugin/store/load.h"
 #include "plugin/store/present.h"
 #include "plugin/store/space.h"
+#include "plugin/store/vanish.h"
 
 #define TASK_STACK   (512u << 10)
 #define STOP_POLL_MS 20
@@ -278,6 +279,8 @@ static int engine_start(struct engine *en, int keep_sock)
 		r = fault_new(en, &en->fault);
 	if (r == 0)
 		r = loop_add_io(en->loop, keep_sock, EPOLLIN, false, on_keeper, en, &en->io_keep);
+	if (r == 0)
+		r = vanish_start(en);
 	return r < 0 ? r : inherit_start(en);
 }
 

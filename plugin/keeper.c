@@ -32,11 +32,13 @@
 #define TICK_MS    250   /* how often deadlines are looked at */
 #define STOP_MS    20000 /* what an engine gets for writing everything down */
 #define RESPAWN_MS 100
+#define GONE_MS    5000 /* how often it is looked whether those that wait are still there */
 
 struct keeper {
 	struct birth birth;
 	struct ward *ward;
 	struct loop *loop; /* owned */
+	uint32_t ticks;
 	struct broker *broker;
 	struct loop_io *io_anchor, *io_guardian;
 	struct loop_io *io_linger, *io_successor; /* one of them, in an orphan */
@@ -300,6 +302,8 @@ static void tick(void *ctx)
 	if (denied)
 		log_error("%u readers got EIO: their content did not come within %u s", denied,
 			  s->deadline_ms / 1000);
+	if (++k->ticks % (GONE_MS / TICK_MS) == 0)
+		slots_deny_gone(slots, k->group, GONE_MS);
 	if (atomic_exchange(&k->ward->reread, 0))
 		reread_settings(k);
 	check_stop(k);

@@ -32,6 +32,7 @@ static const struct key {
 	size_t offset;
 } keys[] = {
 	{"fault.deadline", KIND_DEADLINE, offsetof(struct settings, deadline_ms)},
+	{"fault.warn", KIND_TIME_MS, offsetof(struct settings, warn_ms)},
 	{"exec.fill_max", KIND_SIZE, offsetof(struct settings, exec_fill_max)},
 	{"exec.wait", KIND_TIME_MS, offsetof(struct settings, exec_wait_ms)},
 	{"cache.max", KIND_SIZE, offsetof(struct settings, cache_max)},
@@ -41,6 +42,7 @@ static const struct key {
 	{"mount.readahead", KIND_KIB, offsetof(struct settings, erofs_ra_kb)},
 	{"http.connect_timeout", KIND_TIME_MS, offsetof(struct settings, connect_timeout_ms)},
 	{"http.stall_timeout", KIND_TIME_MS, offsetof(struct settings, stall_timeout_ms)},
+	{"http.check", KIND_TIME_MS, offsetof(struct settings, check_ms)},
 	{"socket.group", KIND_TEXT, offsetof(struct settings, group)},
 	{"log.level", KIND_LEVEL, offsetof(struct settings, log_level)},
 };
@@ -50,7 +52,8 @@ static const struct key {
 void settings_default(struct settings *s)
 {
 	*s = (struct settings){
-		.deadline_ms = 30000,
+		.deadline_ms = DEADLINE_MS,
+		.warn_ms = 10000,
 		.exec_fill_max = 64u << 20,
 		.exec_wait_ms = 10000,
 		.readahead = 4u << 20,
@@ -58,6 +61,7 @@ void settings_default(struct settings *s)
 		.erofs_ra_kb = 512,
 		.connect_timeout_ms = 10000,
 		.stall_timeout_ms = 15000,
+		.check_ms = 3600000,
 		.log_level = LOG_INFO,
 	};
 }
@@ -141,9 +145,11 @@ static int set_key(struct settings *s, const struct key *k, const char *value)
 
 	switch (k->kind) {
 	case KIND_DEADLINE: /* with none at all every reader that waits would get EIO */
-		if (parse_time_ms(value, &v) < 0 || v == 0)
+		if (!strcmp(value, "never"))
+			v = DEADLINE_NEVER;
+		else if (parse_time_ms(value, &v) < 0 || v == 0 || v >= DEADLINE_NEVER)
 			return -EINVAL;
-		return set_u32(field, v, UINT32_MAX);
+		return set_u32(field, v, DEADLINE_NEVER);
 	case KIND_TIME_MS:
 		return parse_time_ms(value, &v) < 0 ? -EINVAL : set_u32(field, v, UINT32_MAX);
 	case KIND_SIZE:

@@ -9,6 +9,9 @@
 
 struct err;
 
+#define DEADLINE_NEVER UINT32_MAX /* of deadline_ms: readers wait until the source is back */
+#define DEADLINE_MS    30000      /* the default */
+
 #define GROUP_MAX 32 /* a group's name, with its NUL: useradd(8) takes no longer one */
 
 /*
@@ -17,7 +20,8 @@ struct err;
  * engine share, so that both see a reread at once.
  */
 struct settings {
-	uint32_t deadline_ms;   /* fault.deadline      30 s: then the reader gets EIO */
+	uint32_t deadline_ms;   /* fault.deadline      30 s: then the reader gets EIO; or NEVER */
+	uint32_t warn_ms;       /* fault.warn          10 s: a longer wait is logged; 0: none is */
 	uint64_t exec_fill_max; /* exec.fill_max       64M: larger executables come on demand */
 	uint32_t exec_wait_ms;  /* exec.wait           10 s */
 	uint32_t readahead;     /* fill.readahead      4M: bytes ahead of a sequential reader */
@@ -25,13 +29,21 @@ struct settings {
 	uint32_t erofs_ra_kb;   /* mount.readahead     512K, read-ahead of the EROFS mounts */
 	uint32_t connect_timeout_ms; /* http.connect_timeout 10 s */
 	uint32_t stall_timeout_ms;   /* http.stall_timeout   15 s */
-	uint64_t cache_max;          /* cache.max           0: content may fill the file system */
-	uint64_t cache_low;          /* cache.low           0: nine tenths of cache.max */
-	char group[GROUP_MAX];       /* socket.group        (start) "" = root only */
-	int log_level;               /* log.level           error | warn | info | debug */
+	uint32_t check_ms;     /* http.check           1 h: are blobs still there? 0: not asked */
+	uint64_t cache_max;    /* cache.max           0: content may fill the file system */
+	uint64_t cache_low;    /* cache.low           0: nine tenths of cache.max */
+	char group[GROUP_MAX]; /* socket.group        (start) "" = root only */
+	int log_level;         /* log.level           error | warn | info | debug */
 };
 
 void settings_default(struct settings *s);
+
+/* What is worth waiting for where nobody reads: the deadline, or its default if there is none. */
+static inline uint64_t settings_patience_ms(const struct settings *s)
+{
+	return s->deadline_ms == DEADLINE_NEVER ? DEADLINE_MS : s->deadline_ms;
+}
+
 /* Reads @path over the defaults. -EINVAL names file, line and key; @s is untouched on failure. */
 int settings_load(const char *path, struct settings *s, struct err *e);
 /*

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "oci/base/buf.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/json_text.h"
@@ -165,7 +166,7 @@ static void print_containers(const struct json *rows, const struct inits *in)
 static void print_waiting(const struct json *rows)
 {
 	_cleanup_(table_freep) struct table *t =
-		table_new(">PID|COMMAND|CONTAINER|LAYER|>OFFSET|>BYTES|>SINCE|SOURCE");
+		table_new(">PID|COMMAND|CONTAINER|LAYER|>OFFSET|>BYTES|>SINCE|SOURCE|WHY");
 	char text[SHOW_MAX];
 
 	for (size_t i = 0; i < json_count(rows); i++) {
@@ -185,6 +186,7 @@ static void print_waiting(const struct json *rows)
 			 (unsigned long long)show_int(row, "since_ms"));
 		table_cell(t, text);
 		table_cell(t, show_str(row, "source"));
+		table_cell(t, show_str(row, "why"));
 	}
 	table_print(t);
 }
@@ -225,10 +227,31 @@ static void part(const struct json *rows, const char *member)
 	}
 }
 
+/* What comes from a registry is in it. */
+static void print_warnings(const struct json *rows)
+{
+	char digest[SHOW_MAX];
+
+	for (size_t i = 0; i < json_count(rows); i++) {
+		const struct json *l = json_get(json_at(rows, i), "layer");
+		const char *text = l ? json_get_str(l, "warning") : NULL;
+		_cleanup_buf_ struct buf b;
+
+		buf_init(&b, 16u << 10);
+		if (!text)
+			continue;
+		show_clean(&b, text);
+		if (buf_cstr(&b))
+			printf("%-10slayer %s: %s\n", "warning",
+			       show_digest(show_str(l, "diff_id"), digest), (char *)b.data);
+	}
+}
+
 static void print_status(const struct answer *a, const struct inits *in)
 {
 	print_daemon(json_get(answer_done(a), "daemon"));
 	print_lost(a->rows);
+	print_warnings(a->rows);
 	part(a->rows, "layer");
 	print_layers(a->rows, "layer");
 	part(a->rows, "container");

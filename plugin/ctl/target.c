@@ -11,6 +11,7 @@
 #include "plugin/ctl/proto.h"
 #include "plugin/ctl/verbs.h"
 #include "plugin/engine.h"
+#include "plugin/fill/flight.h"
 #include "plugin/loop.h"
 #include "plugin/store/images.h"
 #include "plugin/store/layer.h"
@@ -20,6 +21,8 @@
 void places_free(struct places *ps)
 {
 	records_free(&ps->records);
+	for (size_t i = 0; i < ps->n; i++)
+		free(ps->v[i].warning);
 	free(ps->v);
 	*ps = (struct places){.v = NULL};
 }
@@ -101,6 +104,12 @@ static int look_at_mounted(void *ctx)
 		p->evicting = l->evicting;
 		p->quarantined = l->quarantined;
 		p->users = engine_layer_mounts(k->en, l);
+		if (l->lost && !p->warning) {
+			char words[FLIGHT_WHY];
+
+			flight_lost_words(l, words, sizeof(words));
+			p->warning = strdup(words);
+		}
 	}
 	return 0;
 }
@@ -214,6 +223,7 @@ static void put_place(struct json_gen *g, struct engine *en, const struct place 
 	json_put_str(g, "state", place_state(en, p));
 	json_put_int(g, "mounts", p->users);
 	json_put_bool(g, "mounted", p->mounted);
+	json_put_str(g, "warning", p->warning);
 }
 
 static int send_place(struct ctl_task *t, const struct place *p, const char *member)

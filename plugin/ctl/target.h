@@ -24,6 +24,7 @@ struct place {
 	const struct record_layer *l; /* borrowed from the records; NULL: no image names it */
 	/* of the mounted layer; zero when it is not mounted */
 	bool mounted, complete, evicting, quarantined;
+	char *warning;  /* owned; NULL: there is none */
 	uint32_t users; /* containers and mounts that are attached to it */
 };
 

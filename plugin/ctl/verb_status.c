@@ -198,10 +198,12 @@ struct waiter {
 	int32_t pid;
 	uint32_t group;
 	uint64_t off, count, since_ns;
-	uint32_t waited_ms;
+	uint32_t waited_ms, span;
 	bool known; /* the layer is */
+	bool told;  /* span and why are */
 	struct digest diff_id;
 	char source[LIMIT_NAME]; /* the first that is asked */
+	char why[FLIGHT_WHY];
 };
 
 struct waiters {
@@ -226,8 +228,9 @@ static void first_source(const struct layer *l, char out[LIMIT_NAME])
 	}
 }
 
-static void copy_waiter(struct engine *en, const struct slot *s, struct waiter *w)
+static void copy_waiter(struct engine *en, uint32_t i, struct waiter *w)
 {
+	const struct slot *s = &en->slots->s[i];
 	const struct layer *l = s->group == SLOT_CONTENT ? engine_layer_by_tar(en, s->dev, s->ino)
 							 : engine_layer_by_fs(en, s->dev);
 
@@ -242,6 +245,7 @@ static void copy_waiter(struct engine *en, const struct slot *s, struct waiter *
 		w->diff_id = l->diff_id;
 		first_source(l, w->source);
 	}
+	w->told = fault_why(en, i, &w->span, w->why, sizeof(w->why));
 }
 
 static int copy_waiters(void *ctx)
@@ -258,7 +262,7 @@ static int copy_waiters(void *ctx)
 	/* Only this thread makes slots wait: there can not be more of them now. */
 	for (uint32_t i = 0; i < t->count; i++)
 		if (atomic_load(&t->s[i].state) == SLOT_WAITING)
-			copy_waiter(c->en, &t->s[i], &c->v[c->n++]);
+			copy_waiter(c->en, i, &c->v[c->n++]);
 	return 0;
 }
 
@@ -281,6 +285,9 @@ static int send_waiter(struct ctl_task *t, const struct waiter *w)
 	json_put_int(row.g, "since_ms", (int64_t)((clock_ns() - w->since_ns) / 1000000));
 	json_put_int(row.g, "deadline_used_ms", w->waited_ms);
 	json_put_str(row.g, "source", w->source[0] ? w->source : NULL);
+	if (w->told)
+		json_put_int(row.g, "span", w->span);
+	json_put_str(row.g, "why", w->told ? w->why : NULL);
 	json_close_map(row.g);
 	return ctl_row_send(t, &row);
 }

@@ -232,6 +232,7 @@ static void tick(void *ctx)
 	struct fault *f = ctx;
 
 	f->ticking = false;
+	fault_tell_hung(f);
 	for (uint32_t k = f->nactive; k-- > 0;) {
 		uint32_t i = f->active[k];
 		const struct slot *s = &f->slots->s[i];

@@ -37,6 +37,12 @@ void fault_all_known(struct engine *en);
 void fault_layer_gone(struct engine *en, struct layer *l);
 
 /*
+ * What slot @i waits for, in words, and the first span that is missing. False when nobody can tell:
+ * its layer is not known yet, or it is answered.
+ */
+bool fault_why(const struct engine *en, uint32_t i, uint32_t *ret_span, char *out, size_t size);
+
+/*
  * An explicit eviction of @l began or ended: while @nids (sorted, borrowed) is set, open and exec
  * of those inodes get EBUSY, or wait when @wait. NULL ends it and releases who waited.
  */

@@ -21,6 +21,7 @@ struct wait {
 	uint32_t first, last; /* spans it needs; content, and exec while it is filled */
 	bool missed;          /* it could not be answered at once */
 	bool busy;            /* held back by an eviction with --wait */
+	bool told;            /* that it waits for long has been logged */
 	uint32_t at;          /* its place in active[] */
 };
 
@@ -57,6 +58,10 @@ bool fault_spans_present(const struct layer *l, uint32_t first, uint32_t last);
 /* Slot @i is new and its layer known; or its spans are to be looked at again. */
 void fault_new_content(struct fault *f, uint32_t i);
 void fault_try_content(struct fault *f, uint32_t i);
+
+/* --- hung.c --- */
+/* Logs who has begun to wait too long (fault.warn). */
+void fault_tell_hung(struct fault *f);
 
 /* --- exec.c --- */
 void fault_new_exec(struct fault *f, uint32_t i);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -274,13 +275,29 @@ unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
 
 	for (uint32_t i = 0; i < slots_count(t); i++) {
 		struct slot *s = &t->s[i];
+		uint32_t waited;
 
 		if (atomic_load(&s->state) != SLOT_WAITING || atomic_load(&s->frozen))
 			continue;
-		if (atomic_fetch_add(&s->waited_ms, tick_ms) + tick_ms > deadline_ms)
+		waited = atomic_fetch_add(&s->waited_ms, tick_ms) + tick_ms;
+		if (deadline_ms != DEADLINE_NEVER && waited > deadline_ms)
 			denied += deny(s, group_fd, SLOT_DENYING);
 	}
 	return denied;
+}
+
+/* Whoever was killed while it waited needs no answer, but its slot is another's. */
+void slots_deny_gone(struct slots *t, const int group_fd[2], uint32_t waited_ms)
+{
+	for (uint32_t i = 0; i < slots_count(t); i++) {
+		struct slot *s = &t->s[i];
+
+		if (atomic_load(&s->state) != SLOT_WAITING || s->pid <= 0 ||
+		    atomic_load(&s->waited_ms) < waited_ms)
+			continue;
+		if (kill(s->pid, 0) < 0 && errno == ESRCH)
+			deny(s, group_fd, SLOT_DENYING);
+	}
 }
 
 static unsigned count_deaths(struct slots *t, const int group_fd[2], uint32_t weight)

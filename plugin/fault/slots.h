@@ -144,11 +144,17 @@ void slots_mounted(struct slots *t, uint64_t dev, bool on);
  * begun to deny is denied.
  */
 void slots_deny_again(struct slots *t, const int group_fd[2], enum slot_state state);
-/* Keeper, and an engine without one: adds @tick_ms to every slot that waits for a source and denies
- * with EIO those over
- * @deadline. */
+/*
+ * Keeper, and an engine without one: adds @tick_ms to every slot that waits for a source and denies
+ * with EIO those over @deadline_ms; none when that is DEADLINE_NEVER.
+ */
 unsigned slots_enforce(struct slots *t, const int group_fd[2], uint32_t tick_ms,
 		       uint32_t deadline_ms);
+/*
+ * Keeper: slots that have waited for @waited_ms or more and whose process is gone are denied. With
+ * no deadline nothing else would ever take them back.
+ */
+void slots_deny_gone(struct slots *t, const int group_fd[2], uint32_t waited_ms);
 /*
  * Anchor: the engine has crashed: a death for each slot in hand; denies with EIO at the third. One
  * that was killed (SIGKILL) counts for less. Mostly that had to do with somebody else, a person or

@@ -11,8 +11,8 @@
 #include "plugin/fill/flight_impl.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
+#include "plugin/store/sources.h"
 
-/* A span that has killed so many fetchers is not tried from that source again. */
 /*
  * Fetchers that one span may take down before its source is failed for it. Nobody can tell a span
  * that kills from one that was in hand when something else did, the kernel for want of memory or a
@@ -20,12 +20,16 @@
  * no more than so many fetchers' starts.
  */
 #define DEATHS_MAX 10
+/* Who says so often that we may not have a blob has taken it from us. */
+#define DENIED_TOLD 3
 /* Demand past its deadline is looked for so often while its sources are in trouble. */
 #define EXPIRE_EVERY_MS 500u
 
 static bool expired(const struct flight *f, const struct span *s)
 {
-	return clock_ms() - s->wanted_ms >= f->en->slots->settings.deadline_ms;
+	uint32_t deadline_ms = f->en->slots->settings.deadline_ms;
+
+	return deadline_ms != DEADLINE_NEVER && clock_ms() - s->wanted_ms >= deadline_ms;
 }
 
 /* --- the end of a span's way, without it --- */
@@ -104,6 +108,7 @@ enum blame {
 	BLAME_SOON,   /* may pass: the source is left alone for a moment */
 	BLAME_SPAN,   /* this source can not give this span */
 	BLAME_BLOB,   /* this source has not got the blob */
+	BLAME_DENIED, /* it does not give it to us; a token server's trouble looks like that, too */
 	BLAME_SOURCE, /* this source gives wrong bytes */
 };
 
@@ -113,8 +118,9 @@ static enum blame blame_of(int code)
 	case -EBADMSG:
 		return BLAME_SOURCE;
 	case -ENOENT:
-	case -EACCES:
 		return BLAME_BLOB;
+	case -EACCES:
+		return BLAME_DENIED;
 	case -ENODATA:
 	case -EINVAL:
 	case -EFBIG:
@@ -145,6 +151,7 @@ static void blame(struct flight *f, struct run *run, int code, const char *text,
 		  uint32_t retry_after_s)
 {
 	struct layer *l = run->layer;
+	bool never = f->en->slots->settings.deadline_ms == DEADLINE_NEVER;
 	enum blame b = blame_of(code);
 
 	if (code == -ECANCELED)
@@ -156,10 +163,16 @@ static void blame(struct flight *f, struct run *run, int code, const char *text,
 	if (b == BLAME_SOURCE)
 		source_bad(f, l, run->source, run->next, text);
 	else
-		source_failed(f, l, run->source, text, retry_after_s);
+		source_failed(f, l, run->source, text, retry_after_s, b == BLAME_SOON);
+	if (b == BLAME_DENIED)
+		source_denied(f, l, run->source);
+	/* Said once it may be a token that was over too early. */
+	if (b == BLAME_BLOB || (b == BLAME_DENIED && l->sources[run->source].fails >= DENIED_TOLD))
+		flight_source_gone(l, run->source, code, text);
+	/* Who waits for ever waits for the blob to come back, too. */
 	for (uint32_t i = run->next; i < run->end; i++)
 		if (l->spans[i].stage == STAGE_RUN &&
-		    (b == BLAME_BLOB || (b == BLAME_SPAN && i == run->next)))
+		    ((b == BLAME_BLOB && !never) || (b == BLAME_SPAN && i == run->next)))
 			l->spans[i].refused |= source_bit(run->source);
 }
 
@@ -213,6 +226,9 @@ static void fill_job(struct flight *f, const struct layer *l, const struct layer
 	job->op = FETCH_SPANS;
 	job->id = ++f->last_id;
 	job->source = s->at;
+	/* It may have changed, or have been told again, since the layer was mounted. */
+	if (!s->at.local)
+		login_recall(f->en->slots, &job->source.at);
 	snprintf(job->what, sizeof(job->what), "layer %s", digest_hex(&l->diff_id, hex));
 	job->codec = blobmap_codec(s->map);
 	job->span_size = l->index.span_size;
@@ -223,6 +239,7 @@ static void fill_job(struct flight *f, const struct layer *l, const struct layer
 	job->in_end = p->in_end;
 	job->stall_timeout_ms = set->stall_timeout_ms;
 	job->connect_timeout_ms = set->connect_timeout_ms;
+	job->anew = s->bad;
 }
 
 /* The spans belong to the run: those that wait, and the absent ones that it passes. */
@@ -250,7 +267,7 @@ static bool run_start(struct flight *f, struct fetcher *fe, struct layer *l, uin
 	struct layer_source *s = &l->sources[source];
 	enum prio prio = l->spans[span].prio;
 	uint32_t max = prio == PRIO_DEMAND ? PLAN_RUN_DEMAND : PLAN_RUN_FILL;
-	struct run run = {.layer = l, .source = source, .prio = prio};
+	struct run run = {.layer = l, .host = host_of(f, s), .source = source, .prio = prio};
 	struct plan_run p;
 
 	/* A span over which fetchers die is asked for alone, so that it takes no others along. */
@@ -290,7 +307,8 @@ static int layer_next(struct flight *f, struct layer *l, enum prio prio, uint32_
 
 /*
  * Layers take turns. False when no layer has anything that can be asked for now; without a
- * fetcher (NULL) all this does is to answer those whom no source can help.
+ * fetcher (NULL) all this does is to answer those whom no source can help, and to see that no host
+ * is kept waiting by silent ones.
  */
 static bool start_one(struct flight *f, struct fetcher *fe, enum prio prio)
 {
@@ -306,6 +324,8 @@ static bool start_one(struct flight *f, struct fetcher *fe, enum prio prio)
 			run_start(f, fe, l, span, (uint32_t)source);
 			return true;
 		}
+		if (source >= 0)
+			pool_reclaim(f, host_of(f, &l->sources[source]));
 		l = after;
 	}
 	return false;

@@ -72,6 +72,8 @@ static int open_blob(struct fetcher_self *f, uint64_t off, uint64_t len, struct 
 		r = stream_of_fd(f->fds[0], off, len, &in);
 	} else {
 		r = fetch_registry(f, &reg, e);
+		if (r == 0 && f->job.anew)
+			registry_forget(reg, &src->at, &src->blob);
 		if (r == 0)
 			r = registry_blob_range(reg, &src->at, &src->blob, src->blob_size, off, len,
 						&in, e);
@@ -229,4 +231,14 @@ int fetch_index(struct fetcher_self *f, struct fetch_note *done, struct err *e)
 	done->tar_size = res.tar_size;
 	done->nentries = res.nentries;
 	return 0;
+}
+
+/* A byte, and not HEAD: storage signs URLs for one method, and this is the way a span takes. */
+int fetch_check(struct fetcher_self *f, struct err *e)
+{
+	_cleanup_(stream_freep) struct stream *in = NULL;
+
+	if (f->job.source.local || f->job.source.blob_size == 0)
+		return err_set(e, -EINVAL, "%s: the job makes no sense", f->job.what);
+	return open_blob(f, 0, 1, &in, e);
 }

@@ -7,7 +7,7 @@
  * die at any moment without harm; nothing here logs or opens a file.
  *
  *	fetcher.c    the loop, slots, notes
- *	fetch_blob.c jobs that decode: SPANS, INDEX
+ *	fetch_blob.c jobs about layers: SPANS, INDEX, CHECK
  *	fetch_doc.c  jobs about documents: MANIFEST, BLOB, PARSE_*
  */
 
@@ -51,6 +51,7 @@ int fetch_registry(struct fetcher_self *f, struct registry **ret, struct err *e)
 /* A job: 0, with @done's fields filled where FETCH_DONE has some, or -errno and words. */
 int fetch_spans(struct fetcher_self *f, struct fetch_note *done, struct err *e);
 int fetch_index(struct fetcher_self *f, struct fetch_note *done, struct err *e);
+int fetch_check(struct fetcher_self *f, struct err *e);
 int fetch_manifest(struct fetcher_self *f, struct fetch_note *done, struct err *e);
 int fetch_small_blob(struct fetcher_self *f, struct fetch_note *done, struct err *e);
 int fetch_parse_layout(struct fetcher_self *f, struct fetch_note *done, struct err *e);

@@ -137,6 +137,8 @@ static int run_job(struct fetcher_self *f, struct fetch_note *done, struct err *
 		return fetch_parse_manifest(f, done, e);
 	case FETCH_PARSE_CONFIG:
 		return fetch_parse_config(f, done, e);
+	case FETCH_CHECK:
+		return fetch_check(f, e);
 	default:
 		return err_set(e, -EINVAL, "job %u is unknown", f->job.op);
 	}

@@ -102,6 +102,17 @@ void flight_kick(struct flight *f)
 	f->kicked = write(f->kick, &one, sizeof(one)) == sizeof(one);
 }
 
+/* xorshift32 */
+uint32_t flight_random(struct flight *f)
+{
+	uint32_t x = f->seed ? f->seed : 1;
+
+	x ^= x << 13;
+	x ^= x >> 17;
+	x ^= x << 5;
+	return f->seed = x;
+}
+
 static void kicked(void *ctx, uint32_t events)
 {
 	struct flight *f = ctx;
@@ -182,6 +193,7 @@ struct flight *flight_free(struct flight *f)
 	}
 	if (f->wake)
 		loop_cancel(f->wake);
+	hosts_free(f);
 	loop_remove_io(f->kick_io);
 	cleanup_closep(&f->kick);
 	free(f);

@@ -3,6 +3,7 @@
 #define PLUGIN_FILL_FLIGHT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct engine;
@@ -14,8 +15,8 @@ struct fetch_note;
 /*
  * Spans that are wanted, and what is being done about it: single flight (a span wanted twice is
  * one job), demand before read-ahead before background fill, neighbours merged into one run, a
- * pool of fetcher processes, worker threads that verify and write. Loop thread only, unless a
- * function says otherwise.
+ * pool of fetcher processes of which no host gets all, worker threads that verify and write. Loop
+ *thread only, unless a function says otherwise.
  *
  *	want → queue → run (a fetcher) → span in the shared buffer → worker: copy, sha256,
  *	pwrite → span_set(DIRTY), fault_recheck() → (soon) fdatasync → CLEAN → present file
@@ -23,15 +24,17 @@ struct fetch_note;
  * What fails is tried again with the next source, or after a backoff with jitter, until the
  * deadline has passed since a reader last wanted the span (flight_want() with PRIO_DEMAND): then
  * nobody can be waiting any more, and whoever does is denied with EIO. When no source is left the
- * waiters are denied at once. Spans only wanted by read-ahead or fill go back to ABSENT on
- * failure: whoever wanted them asks again.
+ * waiters are denied at once, unless there is no deadline: then they wait for that, too. Spans only
+ *wanted by read-ahead or fill go back to ABSENT on failure: whoever wanted them asks again.
  *
  *	failure of                             consequence
- *	the transport (timeout, 5xx, reset)    source left alone for 100 ms .. 2 s; a host in
- *	                                       trouble is tried by one run at a time
- *	404, 401, 403, no such layout          this source can not give the spans that wait now
- *	bytes that do not decode, or whose     source marked bad for good
- *	digest is wrong
+ *	the transport (timeout, 5xx, reset)    source and host left alone for 100 ms .. 2 s, or as
+ *	                                       long as the host asked for; a host in trouble is
+ *	                                       tried by one or two runs at a time
+ *	404, no such layout                    this source can not give the spans that wait now
+ *	401, 403 for all we know to say        source left alone for 1 s .. 1 min
+ *	bytes that do not decode, or whose     source left alone for 1 s .. 1 min, and only asked
+ *	digest is wrong                        where no other can give the span
  *	a fetcher, three times over one span   that source is failed for that span
  *	the write: no room                     what is idle is evicted (space.h) and it is tried
  *	                                       again; in vain: readers are denied with ENOSPC or
@@ -90,6 +93,22 @@ bool flight_hit_ok(struct flight *f, struct layer *l, uint64_t off, uint64_t len
  * -EDQUOT), and readers are told.
  */
 void flight_room(struct flight *f, int err);
+
+/*
+ * What keeps spans [first, last] of @l from being there, in words: the source that fails and what
+ * it said last, or how far the first that is missing (*@ret_span) has come.
+ */
+#define FLIGHT_WHY 512
+void flight_why(const struct layer *l, uint32_t first, uint32_t last, uint32_t *ret_span, char *out,
+		size_t size);
+
+/*
+ * What @source of @l said of the blob: -ENOENT, -EACCES with words (@text), or 0: it has it. Sets
+ * layer.lost, and logs when that changes.
+ */
+void flight_source_gone(struct layer *l, uint32_t source, int code, const char *text);
+/* What status says of a layer that is lost, in at most FLIGHT_WHY bytes. */
+void flight_lost_words(const struct layer *l, char *out, size_t size);
 
 /* PIDs of the pool, for status. Returns how many were stored. */
 uint32_t flight_fetchers(const struct flight *f, int32_t *pids, uint32_t max);

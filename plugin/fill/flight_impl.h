@@ -8,7 +8,8 @@
  *
  *	flight.c    the public face: want, forget, drain; the queues
  *	dispatch.c  which span goes to which fetcher, from which source; what failed is queued again
- *	source.c    which source is asked, backoff, descriptors of local blobs
+ *	source.c    which source is asked, and when; descriptors of local blobs
+ *	host.c      what is known of registries, whatever is fetched from them
  *	pool.c      fetcher processes and what they say
  *	span_work.c spans in workers: copy, digest, pwrite; reading back
  *	sync.c      fdatasync, completeness, hits on DIRTY spans
@@ -31,6 +32,7 @@
 /* One job of a fetcher: spans [first, end) of a layer, of which [first, next) have come. */
 struct run {
 	struct layer *layer; /* borrowed, counted in layer->inflight; NULL = the fetcher is idle */
+	struct host *host;   /* borrowed; NULL: the source is local */
 	uint32_t source;     /* index of layer->sources */
 	uint32_t first, next, end;
 	uint32_t id;
@@ -38,6 +40,14 @@ struct run {
 	uint64_t bytes;    /* of the blob that were asked for */
 	uint64_t received; /* of them, so the fetcher says */
 	uint64_t heard_ms; /* clock_ms() of its last word */
+};
+
+/* A registry, by its name; it is known until the engine ends. */
+struct host {
+	struct host *next;
+	uint32_t fails;         /* in a row, over whatever was asked */
+	uint64_t not_before_ms; /* backoff, or what it asked for: clock_ms() */
+	char name[LIMIT_NAME];
 };
 
 struct fetcher {
@@ -70,11 +80,12 @@ struct flight {
 	uint64_t wake_ms;
 	struct fetcher *fetchers; /* owned, a reference each */
 	uint32_t nfetchers;
+	struct host *hosts;              /* owned */
 	struct layer *ring[SPAN_QUEUES]; /* borrowed; the layer to look at first */
 	uint32_t nring[SPAN_QUEUES];     /* layers in it */
 	uint32_t checks;                 /* reading back now */
 	uint32_t last_id;
-	uint32_t seed;           /* of the jitter */
+	uint32_t seed;           /* of flight_random() */
 	uint64_t expired_ms;     /* when the queues were last looked through for old demand */
 	bool no_room;            /* room is being made: nothing is fetched until flight_room() */
 	uint64_t full_until_ms;  /* no space: nothing but demand until then */
@@ -90,6 +101,8 @@ struct flight {
 #define LAYER_NAME 24
 const char *layer_name(const struct layer *l, char out[LAYER_NAME]);
 void flight_kick(struct flight *f);
+/* Only to keep hosts out of step. */
+uint32_t flight_random(struct flight *f);
 /* Makes sure that flight_dispatch() runs at clock_ms() @at or before. */
 void flight_wake_at(struct flight *f, uint64_t at_ms);
 void queue_put(struct flight *f, struct layer *l, uint32_t span, bool front);
@@ -118,17 +131,27 @@ static inline uint32_t source_bit(uint32_t source)
 {
 	return 1u << source % 32;
 }
-enum { SOURCE_WAIT = -1, SOURCE_NONE = -2 };
+enum { SOURCE_WAIT = -1, SOURCE_NONE = -2, SOURCE_LATER = -3 /* source.c only */ };
 /* The source to ask for @span now; or SOURCE_WAIT (flight is woken when to look again). */
 int source_pick(struct flight *f, struct layer *l, uint32_t span);
-/* It failed in a way that may pass. */
+/* It failed in a way that may pass. The host, if it is @trouble of its own, is left alone, too. */
 void source_failed(struct flight *f, struct layer *l, uint32_t source, const char *text,
-		   uint32_t retry_after_s);
+		   uint32_t retry_after_s, bool trouble);
+/* After source_failed(): it is not to be pressed with a password that it does not take. */
+void source_denied(struct flight *f, struct layer *l, uint32_t source);
 /* It gave wrong bytes. */
 void source_bad(struct flight *f, struct layer *l, uint32_t source, uint32_t span,
 		const char *text);
-void source_good(struct layer *l, uint32_t source);
+void source_good(struct flight *f, struct layer *l, uint32_t source);
 const char *source_name(const struct layer_source *s, char *out, size_t size);
+
+/* --- host.c --- */
+/* Made when it is not known yet; NULL for local sources, and when out of memory. */
+struct host *host_of(struct flight *f, const struct layer_source *s);
+void host_failed(struct flight *f, struct host *h, uint32_t retry_after_s);
+/* Fetchers that are at work for it. */
+uint32_t host_running(const struct flight *f, const struct host *h);
+void hosts_free(struct flight *f);
 
 /* --- pool.c --- */
 /* An idle fetcher for a run of this priority, or NULL. */
@@ -137,6 +160,11 @@ struct fetcher *pool_idle(struct flight *f, enum prio prio);
 bool pool_start(struct flight *f, struct fetcher *fe, const struct run *run, int fd);
 /* Fetchers that have been silent too long are dropped; the others' time is waited for. */
 void pool_watch(struct flight *f);
+/*
+ * A reader waits for @h, which nobody is asking, and no fetcher is idle: one that has long waited
+ * for another host, which has more of them, is taken away from it.
+ */
+void pool_reclaim(struct flight *f, const struct host *h);
 /*
  * Closes the socket, so that the process ends; its run has failed with @code: 0 when that is the
  * fetcher's fault, -ECANCELED when it is nobody's. @why is logged, if not NULL.

@@ -41,4 +41,23 @@ void plan_run(const struct blobmap *m, uint32_t span, uint32_t max,
  */
 uint64_t plan_backoff_ms(uint32_t fails, uint32_t random);
 
+/*
+ * The same for a source that has given wrong bytes @times in a row: 1 s doubled, at most a minute
+ * and half of what a reader waits. A proxy's hiccup is over by then; damage is not asked for often.
+ */
+uint64_t plan_wrong_ms(uint32_t times, uint32_t random, uint32_t deadline_ms);
+
+/*
+ * How long a host is left alone that asked for @retry_after_s: as long as it said, but so that a
+ * reader who waits for @deadline_ms sees one more attempt.
+ */
+uint64_t plan_retry_after_ms(uint32_t retry_after_s, uint32_t deadline_ms);
+
+/*
+ * How many of @fetchers one host may have at once: all but a quarter, so that one that turns silent
+ * leaves some to the others; and few while it has only failed (@fails > 0), to find out whether it
+ * is well again.
+ */
+uint32_t plan_host_cap(uint32_t fetchers, uint32_t fails);
+
 #endif

@@ -23,6 +23,8 @@
  * in this time (4 MiB in a minute: 70 KB/s); whoever is silent longer hangs.
  */
 #define SILENCE_MS 60000u
+/* A span that takes longer than this may have to make way for another host's. */
+#define RECLAIM_MS 3000u
 /* A span takes less than this from a source worth waiting for when a layer is to go. */
 #define HALT_MS 1000u
 
@@ -60,7 +62,7 @@ void pool_drop(struct flight *f, struct fetcher *fe, int code, const char *why)
 	if (run.layer && f->closing)
 		run.layer->inflight--;
 	else if (run.layer)
-		run_failed(f, &run, code, NULL, 0);
+		run_failed(f, &run, code, why, 0);
 }
 
 /* --- what fetchers say --- */
@@ -240,7 +242,7 @@ bool pool_start(struct flight *f, struct fetcher *fe, const struct run *run, int
 
 static uint64_t silence_ms(const struct flight *f)
 {
-	uint64_t two_deadlines = 2ull * f->en->slots->settings.deadline_ms;
+	uint64_t two_deadlines = 2 * settings_patience_ms(&f->en->slots->settings);
 
 	return two_deadlines > SILENCE_MS ? two_deadlines : SILENCE_MS;
 }
@@ -260,6 +262,25 @@ void pool_watch(struct flight *f)
 	}
 	if (next != UINT64_MAX)
 		flight_wake_at(f, next);
+}
+
+/* The last of a host's fetchers stays, so that a slow one gets on, too. */
+void pool_reclaim(struct flight *f, const struct host *h)
+{
+	struct fetcher *most = NULL;
+
+	if (host_running(f, h) > 0)
+		return;
+	for (struct fetcher *fe = f->fetchers; fe; fe = fe->next) {
+		const struct run *r = &fe->run;
+
+		if (!r->layer || !r->host || r->host == h || host_running(f, r->host) < 2)
+			continue;
+		if (!most || r->heard_ms < most->run.heard_ms)
+			most = fe;
+	}
+	if (most && clock_ms() - most->run.heard_ms >= RECLAIM_MS)
+		pool_drop(f, most, -ETIMEDOUT, "it was silent while another host was waited for");
 }
 
 /* What is nearly done may end; a long stream, or one that has come to a halt, is cut off. */

@@ -13,9 +13,6 @@
 #include "plugin/log.h"
 #include "plugin/loop.h"
 
-/* A registry that asks for more patience than a reader has is asked again all the same. */
-#define RETRY_AFTER_MAX_S 10u
-
 const char *source_name(const struct layer_source *s, char *out, size_t size)
 {
 	if (s->at.local)
@@ -25,64 +22,100 @@ const char *source_name(const struct layer_source *s, char *out, size_t size)
 	return out;
 }
 
-/* xorshift32: only to keep hosts out of step. */
-static uint32_t jitter(struct flight *f)
-{
-	uint32_t x = f->seed ? f->seed : 1;
-
-	x ^= x << 13;
-	x ^= x >> 17;
-	x ^= x << 5;
-	return f->seed = x;
-}
-
-static void leave_alone(struct flight *f, struct layer_source *s, uint32_t retry_after_s)
-{
-	uint64_t ms = plan_backoff_ms(++s->fails, jitter(f));
-
-	if (retry_after_s > RETRY_AFTER_MAX_S)
-		retry_after_s = RETRY_AFTER_MAX_S;
-	if (ms < retry_after_s * 1000u)
-		ms = retry_after_s * 1000u;
-	s->not_before_ms = clock_ms() + ms;
-}
-
 void source_failed(struct flight *f, struct layer *l, uint32_t source, const char *text,
-		   uint32_t retry_after_s)
+		   uint32_t retry_after_s, bool trouble)
 {
 	struct layer_source *s = &l->sources[source];
+	struct host *h = trouble ? host_of(f, s) : NULL;
 	char where[LIMIT_PATH], name[LAYER_NAME];
 
 	snprintf(s->last_error, sizeof(s->last_error), "%s", text);
-	leave_alone(f, s, retry_after_s);
+	s->not_before_ms = clock_ms() + plan_backoff_ms(++s->fails, flight_random(f));
+	if (h)
+		host_failed(f, h, retry_after_s);
 	/* One line when trouble begins; a span given up ends with another. */
 	if (s->fails == 1)
 		log_warn("%s: %s: %s", layer_name(l, name), source_name(s, where, sizeof(where)),
 			 text);
 }
 
+void source_denied(struct flight *f, struct layer *l, uint32_t source)
+{
+	struct layer_source *s = &l->sources[source];
+
+	s->not_before_ms = clock_ms() + plan_wrong_ms(s->fails, flight_random(f),
+						      f->en->slots->settings.deadline_ms);
+}
+
 void source_bad(struct flight *f, struct layer *l, uint32_t source, uint32_t span, const char *text)
 {
 	struct layer_source *s = &l->sources[source];
+	uint64_t ms =
+		plan_wrong_ms(++s->wrong, flight_random(f), f->en->slots->settings.deadline_ms);
 	char where[LIMIT_PATH], name[LAYER_NAME];
 
 	snprintf(s->last_error, sizeof(s->last_error), "%s", text);
+	s->not_before_ms = clock_ms() + ms;
 	if (!s->bad)
-		log_error("%s span %" PRIu32 ": %s: %s; it is not asked again", layer_name(l, name),
-			  span, source_name(s, where, sizeof(where)), text);
+		log_error("%s span %" PRIu32 ": %s: %s; it is asked again where no other helps, "
+			  "and seldom",
+			  layer_name(l, name), span, source_name(s, where, sizeof(where)), text);
 	s->bad = true;
 }
 
-void source_good(struct layer *l, uint32_t source)
+void source_good(struct flight *f, struct layer *l, uint32_t source)
 {
 	struct layer_source *s = &l->sources[source];
+	struct host *h = host_of(f, s);
 	char where[LIMIT_PATH], name[LAYER_NAME];
 
-	if (s->fails > 1)
-		log_info("%s: %s answers again after %" PRIu32 " failures", layer_name(l, name),
-			 source_name(s, where, sizeof(where)), s->fails);
+	if (s->fails > 1 || s->bad)
+		log_info("%s: %s is well again after %" PRIu32 " failures", layer_name(l, name),
+			 source_name(s, where, sizeof(where)), s->fails + s->wrong);
+	if (h) {
+		h->fails = 0;
+		h->not_before_ms = 0;
+	}
+	s->bad = false;
+	s->wrong = 0;
 	s->fails = 0;
 	s->not_before_ms = 0;
+	flight_source_gone(l, source, 0, NULL);
+}
+
+/* --- blobs that have vanished --- */
+
+void flight_lost_words(const struct layer *l, char *out, size_t size)
+{
+	uint32_t missing = l->index.nspans - l->nclean - l->ndirty;
+	char where[LIMIT_PATH];
+
+	snprintf(out, size,
+		 "its blob has gone from where it came from (%.200s: %.200s); %s, %" PRIu32
+		 " of %" PRIu32 " spans, cannot be had: push it again, or pull it from elsewhere",
+		 source_name(&l->sources[0], where, sizeof(where)), l->sources[0].last_error,
+		 missing ? "what is not here" : "what is evicted", missing, l->index.nspans);
+}
+
+void flight_source_gone(struct layer *l, uint32_t source, int code, const char *text)
+{
+	struct layer_source *s = &l->sources[source];
+	char name[LAYER_NAME], words[FLIGHT_WHY];
+	bool lost = true;
+
+	s->gone = code;
+	if (code < 0)
+		snprintf(s->last_error, sizeof(s->last_error), "%s", text);
+	for (uint32_t i = 0; i < l->nsources; i++)
+		lost = lost && l->sources[i].gone < 0;
+	if (lost == l->lost)
+		return;
+	l->lost = lost;
+	flight_lost_words(l, words, sizeof(words));
+	if (lost)
+		log_warn("%s: %s", layer_name(l, name), words);
+	else
+		log_info("%s: its blob can be had again", layer_name(l, name));
 }
 
 /* --- the blob of a local layout: the keeper opens it, once --- */
@@ -111,8 +144,10 @@ static void open_run(struct work *w, void *scratch)
 }
 
 /* It is not there: whoever waits now is served by another source or not at all. */
-static void refuse_waiting(struct layer *l, uint32_t source)
+static void refuse_waiting(struct flight *f, struct layer *l, uint32_t source)
 {
+	if (f->en->slots->settings.deadline_ms == DEADLINE_NEVER)
+		return;
 	for (uint32_t i = 0; i < l->index.nspans; i++)
 		if (l->spans[i].state == SPAN_QUEUED && l->spans[i].stage == STAGE_WAIT)
 			l->spans[i].refused |= source_bit(source);
@@ -129,9 +164,11 @@ static void open_done(struct work *w)
 		s->opened = true;
 	} else if (!o->f->closing) {
 		source_failed(o->f, o->l, o->source, o->e.code ? o->e.text : err_words(o->result),
-			      0);
-		if (o->result == -ENOENT || o->result == -EACCES)
-			refuse_waiting(o->l, o->source);
+			      0, false);
+		if (o->result == -ENOENT || o->result == -EACCES) {
+			flight_source_gone(o->l, o->source, o->result, s->last_error);
+			refuse_waiting(o->f, o->l, o->source);
+		}
 	}
 	flight_let_go(o->f, o->l);
 	flight_kick(o->f);
@@ -145,7 +182,7 @@ static void open_start(struct flight *f, struct layer *l, uint32_t source)
 	struct open_work *o = calloc(1, sizeof(*o));
 
 	if (!o) {
-		source_failed(f, l, source, "out of memory", 0);
+		source_failed(f, l, source, "out of memory", 0, false);
 		return;
 	}
 	o->w = (struct work){.run = open_run, .done = open_done};
@@ -164,49 +201,70 @@ static void open_start(struct flight *f, struct layer *l, uint32_t source)
 }
 
 /*
- * Is a host in trouble being asked already? One request at a time finds out whether it is well
- * again; more would only keep the fetchers from layers that other hosts have.
+ * Has its host got as many fetchers as it may, or is it being tried already? What has failed is
+ * asked by one request at a time; more would only keep the fetchers from layers that others have.
  */
-static bool being_tried(const struct flight *f, const struct layer_source *s)
+static bool is_busy(struct flight *f, const struct layer *l, uint32_t source)
 {
-	for (const struct fetcher *fe = f->fetchers; fe && !s->at.local; fe = fe->next) {
-		const struct run *run = &fe->run;
-		const struct layer_source *other;
+	const struct layer_source *s = &l->sources[source];
+	const struct host *h = host_of(f, s);
 
-		if (!run->layer)
-			continue;
-		other = &run->layer->sources[run->source];
-		if (other->fails > 0 && !other->at.local &&
-		    strcmp(other->at.at.host, s->at.at.host) == 0)
+	if (!h)
+		return false;
+	for (const struct fetcher *fe = f->fetchers; fe && (s->fails || s->bad); fe = fe->next)
+		if (fe->run.layer == l && fe->run.source == source)
 			return true;
-	}
-	return false;
+	return host_running(f, h) >= plan_host_cap(f->nfetchers, h->fails);
 }
 
-/* The local one first, also while it is being opened: that takes no longer than a request. */
-int source_pick(struct flight *f, struct layer *l, uint32_t span)
+static uint64_t ready_at(struct flight *f, const struct layer_source *s)
 {
-	uint32_t no = l->spans[span].refused | l->spans[span].poison;
-	uint64_t now = clock_ms(), soon = UINT64_MAX;
+	const struct host *h = host_of(f, s);
+
+	return h && h->not_before_ms > s->not_before_ms ? h->not_before_ms : s->not_before_ms;
+}
+
+/* The first source of those that gave wrong bytes (@bad), or of the others; *soon: when to look. */
+static int pick_of(struct flight *f, struct layer *l, uint32_t no, bool bad, uint64_t *soon)
+{
+	int r = SOURCE_NONE;
 
 	for (uint32_t i = 0; i < l->nsources; i++) {
 		struct layer_source *s = &l->sources[i];
+		uint64_t at = ready_at(f, s);
 
-		if (s->bad || no & source_bit(i))
+		if (s->bad != bad || no & source_bit(i))
 			continue;
-		if (s->not_before_ms > now) {
-			if (s->not_before_ms < soon)
-				soon = s->not_before_ms;
-			continue;
+		if (at > clock_ms()) {
+			r = r == SOURCE_NONE ? SOURCE_LATER : r;
+			*soon = at < *soon ? at : *soon;
+		} else if (s->at.local && !s->opened) {
+			/* That takes no longer than a request elsewhere. */
+			if (!s->opening)
+				open_start(f, l, i);
+			return SOURCE_WAIT;
+		} else if (!is_busy(f, l, i)) {
+			return (int)i;
+		} else {
+			r = SOURCE_WAIT;
 		}
-		if (!s->at.local || s->opened)
-			return being_tried(f, s) ? SOURCE_WAIT : (int)i;
-		if (!s->opening)
-			open_start(f, l, i);
-		return SOURCE_WAIT;
 	}
-	if (soon == UINT64_MAX)
-		return SOURCE_NONE;
-	flight_wake_at(f, soon);
-	return SOURCE_WAIT;
+	return r;
+}
+
+int source_pick(struct flight *f, struct layer *l, uint32_t span)
+{
+	uint32_t no = l->spans[span].refused | l->spans[span].poison;
+	uint64_t soon = UINT64_MAX;
+	int good = pick_of(f, l, no, false, &soon), bad;
+
+	if (good >= 0 || good == SOURCE_WAIT)
+		return good;
+	/* Law 5 keeps what they give from readers; a second time it may be right. */
+	bad = pick_of(f, l, no, true, &soon);
+	if (bad >= 0)
+		return bad;
+	if (soon != UINT64_MAX)
+		flight_wake_at(f, soon);
+	return good == SOURCE_NONE && bad == SOURCE_NONE ? SOURCE_NONE : SOURCE_WAIT;
 }

@@ -173,13 +173,13 @@ static void written(struct span_work *s)
 		span_again(f, s->l, s->span);
 	} else if (s->result == 0) {
 		f->en->count.filled += s->len;
-		source_good(s->l, s->source);
+		source_good(f, s->l, s->source);
 		arrived(s);
 	} else if (s->result == -EBADMSG) {
 		source_bad(f, s->l, s->source, s->span, "its bytes have the wrong digest");
 		span_again(f, s->l, s->span);
 	} else if (s->result == -ENOMEM) {
-		source_failed(f, s->l, s->source, "out of memory", 0);
+		source_failed(f, s->l, s->source, "out of memory", 0, false);
 		span_again(f, s->l, s->span);
 	} else {
 		unwritable(s);
@@ -263,7 +263,7 @@ void span_work_write(struct flight *f, struct fetcher *fe, uint32_t slot, uint32
 	s = new_work(f, l, span);
 	if (!s) {
 		space_give_back(f->en->space, index_span_len(&l->index, span));
-		source_failed(f, l, fe->run.source, "out of memory", 0);
+		source_failed(f, l, fe->run.source, "out of memory", 0, false);
 		span_again(f, l, span);
 		fetcher_ack(fe, slot);
 		return;

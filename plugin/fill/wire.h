@@ -36,6 +36,7 @@ enum fetch_kind {
 	FETCH_PARSE_LAYOUT,   /* slot 0 holds index.json → struct descriptor in slot 1 */
 	FETCH_PARSE_MANIFEST, /* slot 0 holds a manifest or index → struct manifest_doc in slot 1 */
 	FETCH_PARSE_CONFIG,   /* slot 0 holds a config → struct diff_ids in slot 1 */
+	FETCH_CHECK,          /* is the registry's blob there? */
 	/* from engine to fetcher, during a job */
 	FETCH_ACK, /* slot */
 	/* from fetcher to engine */
@@ -67,6 +68,7 @@ struct fetch_job {
 	uint64_t in_start; /* SPANS: first blob byte to read */
 	uint64_t in_end;
 	uint32_t stall_timeout_ms, connect_timeout_ms;
+	uint32_t anew; /* SPANS: what storage gave was wrong: it is to be looked for again */
 
 	/* MANIFEST, PARSE_* */
 	char reference[LIMIT_NAME];    /* tag or digest; PARSE_LAYOUT: ref name or "" */

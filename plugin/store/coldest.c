@@ -112,8 +112,9 @@ static int survey_mounted(void *ctx)
 	uint64_t now = clock_ns();
 	int r = 0;
 
+	/* What has gone from its source would not come back. */
 	for (const struct layer *l = s->en->layers; r == 0 && l; l = l->next)
-		r = survey_layer(s, l, now);
+		r = l->lost ? 0 : survey_layer(s, l, now);
 	return r;
 }
 

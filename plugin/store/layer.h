@@ -82,8 +82,10 @@ struct layer_source {
 	bool opened;            /* local: fd is the blob, owned */
 	bool opening;           /* local: a worker asks the keeper for it */
 	int fd;
-	bool bad;               /* gave wrong bytes: not asked again until a reload */
-	uint32_t fails;         /* in a row */
+	bool bad;               /* gave wrong bytes: asked only where no other helps */
+	uint32_t wrong;         /* how many times in a row */
+	uint32_t fails;         /* in a row, of any kind */
+	int gone;               /* what it last said of the blob: -ENOENT, -EACCES, or 0 */
 	uint64_t not_before_ms; /* backoff: clock_ms() before which it is not asked */
 	char last_error[256];
 };
@@ -101,6 +103,7 @@ struct layer {
 	struct extents extents;       /* owned; from the mounted image (const) */
 	struct layer_source *sources; /* owned array */
 	uint32_t nsources;
+	bool lost; /* no source has the blob any more: what is not here cannot be had */
 
 	struct span *spans;               /* owned; index.nspans of them */
 	uint32_t ndirty, nclean, nabsent; /* counts, kept by span_set() */

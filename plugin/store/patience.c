@@ -76,7 +76,7 @@ int patience_left(struct patience *p, uint64_t there, bool working, const char *
 		return err_set(e, -EDQUOT, "%s: no room: cache.max (tarn.conf) is nearly reached",
 			       what);
 	/* As long as two readers, one after the other, would have waited. */
-	if (now - p->since_ms > 2 * (uint64_t)p->en->slots->settings.deadline_ms)
+	if (now - p->since_ms > 2 * settings_patience_ms(&p->en->slots->settings))
 		return err_set(e, -ETIMEDOUT, "%s: cannot be brought here: %s", what,
 			       p->why[0] ? p->why : "nothing happens");
 	return 0;

@@ -129,6 +129,56 @@ static void backoff_doubles_up_to_two_seconds(void **state)
 	assert_int_equal(plan_backoff_ms(UINT32_MAX, 0), 1000);
 }
 
+static void wrong_bytes_are_asked_for_seldom(void **state)
+{
+	static const uint32_t most[] = {1, 2, 4, 8, 16, 32, 60, 60};
+
+	for (uint32_t i = 0; i < ARRAY_LEN(most); i++) {
+		assert_int_equal(plan_wrong_ms(i + 1, 0, UINT32_MAX), most[i] * 500);
+		assert_int_equal(plan_wrong_ms(i + 1, most[i] * 500, 120000), most[i] * 1000);
+		/* Each reader sees an attempt. */
+		assert_true(plan_wrong_ms(i + 1, UINT32_MAX, 1000) <= 500);
+		assert_true(plan_wrong_ms(i + 1, UINT32_MAX, 30000) <= 15000);
+	}
+	assert_int_equal(plan_wrong_ms(UINT32_MAX, 0, UINT32_MAX), 30000);
+}
+
+static void jitter_keeps_hosts_out_of_step(void **state)
+{
+	uint64_t sum = 0;
+
+	/* All of the random half is used, evenly. */
+	for (uint32_t r = 0; r <= 1000; r++)
+		sum += plan_backoff_ms(6, r);
+	assert_int_equal(sum / 1001, 1500);
+}
+
+static void retry_after_is_kept_within_a_readers_patience(void **state)
+{
+	assert_int_equal(plan_retry_after_ms(0, 30000), 0);
+	assert_int_equal(plan_retry_after_ms(7, 30000), 7000);
+	assert_int_equal(plan_retry_after_ms(26, 30000), 26000);
+	/* One more attempt before the end. */
+	assert_int_equal(plan_retry_after_ms(30, 30000), 26250);
+	assert_int_equal(plan_retry_after_ms(3600, 30000), 26250);
+	assert_int_equal(plan_retry_after_ms(3600, 1000), 875);
+	/* Who waits for ever can wait as long as he is asked to. */
+	assert_int_equal(plan_retry_after_ms(3600, UINT32_MAX), 3600000);
+}
+
+static void no_host_has_all_fetchers(void **state)
+{
+	static const uint32_t n[] = {0, 1, 2, 3, 4, 5, 8, 16, 256};
+	static const uint32_t well[] = {1, 1, 1, 2, 3, 4, 6, 12, 192};
+	static const uint32_t ill[] = {1, 1, 1, 1, 1, 1, 2, 2, 2};
+
+	for (uint32_t i = 0; i < ARRAY_LEN(n); i++) {
+		assert_int_equal(plan_host_cap(n[i], 0), well[i]);
+		assert_int_equal(plan_host_cap(n[i], 1), ill[i]);
+		assert_int_equal(plan_host_cap(n[i], UINT32_MAX), ill[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -136,6 +186,10 @@ int main(void)
 		cmocka_unit_test(wanted_neighbours_are_merged_up_to_the_bound),
 		cmocka_unit_test(what_shares_a_point_is_streamed_in_one_run),
 		cmocka_unit_test(backoff_doubles_up_to_two_seconds),
+		cmocka_unit_test(wrong_bytes_are_asked_for_seldom),
+		cmocka_unit_test(jitter_keeps_hosts_out_of_step),
+		cmocka_unit_test(retry_after_is_kept_within_a_readers_patience),
+		cmocka_unit_test(no_host_has_all_fetchers),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

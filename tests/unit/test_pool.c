@@ -131,6 +131,7 @@ static void what_a_fetcher_makes_up_is_not_written(void **state)
 	uint8_t got[512], zeros[512] = {0};
 	int a = add_puppet(x);
 
+	x->en.slots->settings.deadline_ms = 500;
 	want(x, 9, 9, PRIO_DEMAND);
 	assert_true(puppet_job(a, &job, 5000));
 	n.id = job.id;

@@ -188,6 +188,9 @@ static void values_that_make_no_sense(void **state)
 {
 	/* Every reader that has to wait would get EIO at once. */
 	expect_refused("fault.deadline = 0\n", 1, "'0' is no value for fault.deadline");
+	expect_refused("fault.deadline = Never\n", 1, "'Never' is no value for fault.deadline");
+	expect_refused("fault.warn = never\n", 1, "'never' is no value for fault.warn");
+	expect_refused("fault.deadline = 4294968\n", 1, "is no value for fault.deadline");
 	/* The kernel takes whole KiB. */
 	expect_refused("mount.readahead = 512\n", 1, "'512' is no value for mount.readahead");
 	/* More milliseconds than fit. */

@@ -279,6 +279,45 @@ static void deadline(void **state)
 	assert_false(is_open(fa));
 }
 
+static void no_deadline_at_all(void **state)
+{
+	struct slot *s[4];
+
+	for (int i = 0; i < 4; i++) {
+		s[i] = waiting(SLOT_CONTENT);
+		s[i]->waited_ms = i % 2 ? UINT32_MAX - 600 : UINT32_MAX / 2;
+	}
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(slots_enforce(t, group, 250, DEADLINE_NEVER), 0);
+	expect_silence();
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(state_of(s[i]), SLOT_WAITING);
+		slot_answer(s[i], group[0], FAN_ALLOW);
+	}
+}
+
+static void who_is_gone_is_denied(void **state)
+{
+	struct slot *s[4]; /* gone, not for long; here; of another pid namespace; gone */
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	for (int i = 0; i < 4; i++) {
+		s[i] = waiting(SLOT_CONTENT);
+		s[i]->pid = i == 1 ? getpid() : i == 2 ? 0 : pid;
+		s[i]->waited_ms = i ? 10000 : 9999;
+	}
+	slots_deny_gone(t, group, 10000);
+	expect_answer(SLOT_CONTENT, s[3]->fd, DENIED_EIO);
+	expect_silence();
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(state_of(s[i]), i == 3 ? SLOT_DENIED : SLOT_WAITING);
+		slot_answer(s[i], group[0], FAN_ALLOW);
+	}
+}
+
 static void denying_is_left_alone(void **state)
 {
 	static const enum slot_state denied_by[] = {SLOT_DENYING, SLOT_BURYING};
@@ -594,6 +633,8 @@ int main(void)
 		RIGGED(parse_refuses_what_is_no_event),
 		RIGGED(answer_is_eight_bytes),
 		RIGGED(deadline),
+		RIGGED(no_deadline_at_all),
+		RIGGED(who_is_gone_is_denied),
 		RIGGED(denying_is_left_alone),
 		RIGGED(third_death),
 		RIGGED(killed_with_it_in_hand),
