@@ -22,6 +22,12 @@ torture() { # part...
 	[ "$status" = 0 ]
 }
 
+@test "net" {
+	torture net
+	[ "$status" = 0 ]
+	[[ $output == *"network faults"* ]]
+}
+
 # A part of our own, from what it does after it has begun.
 planted() { # commands
 	mkdir -p "$RIG/parts"
