@@ -115,5 +115,8 @@ void fault_new_content(struct fault *f, uint32_t i)
 	layer_spans_of(w->layer, s->off, s->count, &w->first, &w->last);
 	for (uint32_t k = w->first; k <= w->last; k++)
 		w->layer->spans[k].touched_ns = s->since_ns;
-	fault_try_content(f, i);
+	if (!fault_spans_present(w->layer, w->first, w->last) && fault_is_again(f, i))
+		fault_refuse(f, i, EIO);
+	else
+		fault_try_content(f, i);
 }

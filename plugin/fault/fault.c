@@ -74,6 +74,8 @@ void fault_refuse(struct fault *f, uint32_t i, int err)
 		f->en->count.denied_busy++;
 	else
 		f->en->count.failed++;
+	if (err == EIO)
+		fault_note_denied(f, i);
 	fault_answer(f, i, FAN_DENY_WITH(err));
 }
 
@@ -239,6 +241,7 @@ static void tick(void *ctx)
 
 		if (atomic_load(&s->state) == SLOT_DENIED) {
 			f->en->count.failed++;
+			fault_note_denied(f, i);
 			fault_answer(f, i, FAN_ALLOW); /* the keeper answered; this only frees it */
 		} else if (f->wait[i].layer && !f->wait[i].busy && exec_overdue(f, s)) {
 			fault_answer(f, i, FAN_ALLOW);
@@ -302,6 +305,7 @@ void fault_layer_gone(struct engine *en, struct layer *l)
 			f->wait[f->active[k]].layer = NULL;
 			fault_refuse(f, f->active[k], EIO);
 		}
+	fault_forget_denied(f, l);
 }
 
 /* --- start --- */

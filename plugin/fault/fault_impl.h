@@ -22,6 +22,7 @@ struct wait {
 	bool missed;          /* it could not be answered at once */
 	bool busy;            /* held back by an eviction with --wait */
 	bool told;            /* that it waits for long has been logged */
+	bool again;           /* it was denied, and the kernel has asked for it once more */
 	uint32_t at;          /* its place in active[] */
 };
 
@@ -34,6 +35,15 @@ struct busy {
 	struct busy *next;
 };
 
+/* A read that was denied a moment ago. */
+struct denial {
+	const struct layer *layer; /* only compared; NULL: none */
+	int32_t pid;
+	uint64_t off, end; /* of the tar */
+	uint64_t at_ms;    /* clock_ms() */
+};
+#define DENIALS 256
+
 struct fault {
 	struct engine *en;   /* borrowed */
 	struct slots *slots; /* shared memory */
@@ -41,6 +51,8 @@ struct fault {
 	bool paused; /* no slot was free */
 	bool ticking;
 	struct busy *busy;
+	struct denial denied[DENIALS];
+	uint32_t ndenied; /* ever */
 	uint32_t nactive;
 	uint32_t active[LIMIT_SLOTS]; /* slots that wait, in no order */
 	struct wait wait[LIMIT_SLOTS];
@@ -58,6 +70,14 @@ bool fault_spans_present(const struct layer *l, uint32_t first, uint32_t last);
 /* Slot @i is new and its layer known; or its spans are to be looked at again. */
 void fault_new_content(struct fault *f, uint32_t i);
 void fault_try_content(struct fault *f, uint32_t i);
+
+/* --- again.c --- */
+/* Slot @i, of which the layer is known, was denied or is about to be. */
+void fault_note_denied(struct fault *f, uint32_t i);
+/* The layer is going. */
+void fault_forget_denied(struct fault *f, const struct layer *l);
+/* Is slot @i the kernel's second attempt at what was denied just now? That is said only once. */
+bool fault_is_again(struct fault *f, uint32_t i);
 
 /* --- hung.c --- */
 /* Logs who has begun to wait too long (fault.warn). */

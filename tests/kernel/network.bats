@@ -28,7 +28,7 @@ QUICK='untold|"reset"\}|garbage|"401"|ignore|"short"|"flip"\}|"503", "fault_on"|
 
 @test "a longer one ends in EIO after the deadline, and recovery needs no restart" {
 	net_registry
-	net_tarnd 'fault.deadline = 2s' 'http.stall_timeout = 1s' 'fill.readahead = 0'
+	net_tarnd 'fault.deadline = 2s' 'http.stall_timeout = 1s' 'fill.readahead = 0' 'fault.warn = 1s'
 	net_lake
 	for fault in 500 flip; do
 		echo "$fault"
@@ -37,7 +37,17 @@ QUICK='untold|"reset"\}|garbage|"401"|ignore|"short"|"flip"\}|"503", "fault_on"|
 		[ "$NET_WAITED" -ge 1900 ]
 	done
 	grep -q 'not had before the deadline; .*the server failed' "$RIG/tarnd.log"
+	# One read, one deadline: the kernel asks a second time before the reader is told.
+	net_cold
+	net_down
+	failed=$(counted events.failed)
+	run dd if="$RIG/m/a/1" of=/dev/null bs=4096 count=1
+	[[ $output == *"Input/output error"* ]]
+	rig_wait 20 "both to be counted" net_has_failed $((failed + 2))
+	[ "$(grep -c '(dd) has waited' "$RIG/tarnd.log")" = 1 ]
 }
+
+net_has_failed() { [ "$(counted events.failed)" = "$1" ]; }
 
 @test "a registry that is gone, and comes back: connections refused" {
 	net_registry
