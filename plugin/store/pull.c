@@ -223,6 +223,19 @@ static int run(struct pull *p, struct err *e)
 	return r;
 }
 
+/* What is full, which the errno does not say, and what to do. */
+static int say_full(const struct engine *en, int r, struct err *e)
+{
+	if (r == -ENOSPC)
+		return err_wrap(e, r,
+				"the store's file system is full: make room on it, or try tarn gc");
+	if (r == -EDQUOT && en->slots->settings.cache_max)
+		return err_wrap(e, r,
+				"no room within cache.max (tarn.conf): raise it, or do not "
+				"--keep=all");
+	return r;
+}
+
 int pull_image(struct engine *en, const struct pull_request *rq, const struct watch *w,
 	       struct record **ret, struct err *e)
 {
@@ -230,7 +243,8 @@ int pull_image(struct engine *en, const struct pull_request *rq, const struct wa
 	int r;
 
 	r = run(&p, e);
-	if (r == 0)
-		*ret = take_ptr(p.rec);
-	return r;
+	if (r < 0)
+		return say_full(en, r, e);
+	*ret = take_ptr(p.rec);
+	return 0;
 }

@@ -142,3 +142,65 @@ below() { [ "$(resident)" -le $(($1 << 20)) ]; }
 	tarn -q fill debian --wait
 	[ "$(resident)" -ge "$(whole)" ]
 }
+
+@test "pull --keep=all of what is larger than cache.max says so, and leaves nothing" {
+	settings 'cache.max = 32M'
+	start_tarnd --config "$RIG/tarn.conf"
+	layout_of big 60
+	start_pyregistry "$RIG/big.oci"
+	run tarn -q pull --keep=all "$REGISTRY/big" --name big
+	[ "$status" = 1 ]
+	[[ $output == "tarn: "*"cache.max"*"Disk quota exceeded"* ]]
+	nothing_half_done
+	tarn -q pull "$REGISTRY/big" --name big
+}
+
+@test "a pull into a full file system: what is cold goes, then it says what is full, leaving nothing" {
+	mkfs_store ext4 200M -m 0
+	start_tarnd
+	layout_of cold 100
+	layout_of new 60
+	tarn -q pull --keep=all "oci:$RIG/cold.oci:latest" --name cold
+	leave $((20 << 20))
+	tarn -q pull --keep=all "oci:$RIG/new.oci:latest" --name new
+	[ "$(counted bytes.evicted)" -gt 0 ]
+	tarn -q rm new
+	tarn -q gc
+	tarn -q evict --all --wait
+	leave 0
+	run tarn -q pull --keep=all "oci:$RIG/new.oci:latest" --name new
+	echo "$output"
+	[ "$status" = 1 ]
+	[ ${#lines[@]} = 1 ]
+	[[ $output == "tarn: "*"store's file system is full"*"No space left on device"* ]]
+	nothing_half_done cold
+	rm "$RIG"/ext4/other.*
+	tarn -q pull --keep=all "oci:$RIG/new.oci:latest" --name new
+	lake_mount new
+	cmp "$RIG/new/file" "$RIG/m/file"
+}
+
+layout_of() { # name megabytes
+	mkdir "$RIG/$1"
+	yes "$1" | head -c "$2M" >"$RIG/$1/file"
+	tar -C "$RIG/$1" -cf "$RIG/$1.tar" .
+	"$RIG_FIXTURES/mkimage.py" --compression tar "$RIG/$1.oci" "$RIG/$1.tar"
+}
+
+# Somebody else has the rest of the disk.
+leave() { # bytes
+	local avail n=0
+	while avail=$(($(df --output=avail -B1 "$TARN_STORE" | tail -n 1))) && [ $avail -gt $(($1 + 65536)) ]; do
+		[ $((n += 1)) -lt 20 ]
+		fallocate -l $((avail - $1)) "$(mktemp "$RIG/ext4/other.XXXXXX")" || head -c $((avail - $1)) /dev/zero >"$(mktemp "$RIG/ext4/other.XXXXXX")" || sleep 0.2
+	done
+}
+
+nothing_half_done() { # image...
+	local found
+	found=$(find "$TARN_STORE" -name '*.tmp' -o -name '.tmp-*'
+		find "$TARN_STORE/layers" -mindepth 1 -maxdepth 1 ! -exec test -e {}/index \; -print)
+	echo "$found"
+	[ -z "$found" ]
+	[ "$(tarn images --json | jq -r 'map(.name) | join(" ")')" = "$*" ]
+}
