@@ -70,9 +70,9 @@ FUZZERS := $(patsubst fuzz_%,%,$(notdir $(basename $(wildcard tests/fuzz/fuzz_*.
 REPLAYS := $(addprefix $(B)/test/replay-,$(FUZZERS))
 HELPERS := $(call bin,test,tests/system/*.c tests/kernel/*.c tests/bench/*.c)
 STATICS := $(call bin,test,tests/fixtures/*.c)
-TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone $(B)/test/tarnd-noproof \
-	$(B)/test/tarnd-deadly $(B)/test/tarnd-exploit $(B)/test/tarnd-next \
-	$(B)/test/tarnd-failing $(B)/test/tarn-failing
+VARIANTS := $(addprefix $(B)/test/,tarnd-noproof tarnd-deadly tarnd-exploit tarnd-next tarnd-nosync \
+	tarnd-failing tarn-failing)
+TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone $(VARIANTS)
 
 all: $(PROGS) ## the four programs
 tests: $(PROGS) $(TESTS)
@@ -166,6 +166,9 @@ $(B)/obj/next.o: plugin/ctl/verb_status.c $(B)/flags
 		-MMD -MP -c -o $@ $<
 $(B)/test/tarnd-next: $(call obj,plugin/main.c) $(B)/obj/next.o $(B)/libplugin.a $(B)/liboci.a
 	$(link)
+# One that never syncs content: `make torture` is to see the claims to be false after a power cut.
+$(B)/test/tarnd-nosync: $(call obj,plugin/main.c tests/torture/nosync.c) $(B)/libplugin.a $(B)/liboci.a
+	$(link) -Wl,--wrap=fdatasync
 # oci/ knows nothing of plugin/: the whole of it must link with the libraries alone.
 $(B)/test/oci-alone: $(B)/liboci.a
 	@mkdir -p $(@D)

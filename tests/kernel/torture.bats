@@ -28,6 +28,11 @@ torture() { # part...
 	[[ $output == *"network faults"* ]]
 }
 
+@test "power cuts" {
+	torture power
+	[ "$status" = 0 ]
+}
+
 # A part of our own, from what it does after it has begun.
 planted() { # commands
 	mkdir -p "$RIG/parts"
