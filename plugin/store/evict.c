@@ -218,6 +218,8 @@ static int evict_unmounted(struct work *w, struct err *e)
 				 */
 	if (r == 0)
 		r = file_open(w->en, &tar, &fd, e);
+	if (r == -ENOENT)
+		return 0; /* it was removed since it was listed, and holds nothing any more */
 	if (r < 0)
 		return r;
 	resident = fd_resident(fd);

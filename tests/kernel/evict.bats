@@ -197,3 +197,11 @@ hold() { # how file
 	wait "$other"
 	[ ! -e "$RIG/failed" ]
 }
+
+@test "a layer that is removed while all are being evicted is no error" {
+	start_tarnd
+	tarn -q pull "oci:$(image_tiny gzip):latest" --name tiny
+	# What rm does to a layer that has just been listed.
+	rm "$TARN_STORE"/layers/*/tar
+	tarn -q evict --all
+}
