@@ -142,12 +142,9 @@ $(B)/obj/noproof.o: plugin/store/evict_batch.c $(B)/flags
 $(B)/test/tarnd-noproof: $(call obj,plugin/main.c) $(B)/obj/noproof.o $(B)/libplugin.a $(B)/liboci.a
 	$(link)
 # A daemon whose engine dies of one event.
-$(B)/obj/deadly.o: plugin/fault/fault.c $(B)/flags
-	@mkdir -p $(@D)
-	$(if $(Q),@echo "  CC    $@")
-	$(Q)$(CC) $(ALL_CFLAGS) -DTARN_TEST_DEADLY $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(B)/test/tarnd-deadly: $(call obj,plugin/main.c) $(B)/obj/deadly.o $(B)/libplugin.a $(B)/liboci.a
-	$(link)
+$(B)/test/tarnd-deadly: $(call obj,plugin/main.c tests/hostile/deadly.c) $(B)/libplugin.a \
+		$(B)/liboci.a
+	$(link) -Wl,--wrap=fault_new_content
 # A daemon whose parts do, when told, what somebody would who had taken them over.
 $(B)/test/tarnd-exploit: $(call obj,plugin/main.c tests/hostile/exploit.c tests/hostile/attempts.c) \
 		$(B)/libplugin.a $(B)/liboci.a

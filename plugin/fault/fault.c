@@ -104,29 +104,12 @@ static void handle_unknown(struct fault *f, uint32_t i)
 	fault_refuse(f, i, EIO);
 }
 
-#ifdef TARN_TEST_DEADLY
-/* A defect that one event meets in every engine: "INODE BYTE" of a tar that none of them survives.
- */
-static void die_of(const struct slot *s)
-{
-	char *end = getenv("TARN_TEST_DEADLY");
-	uint64_t ino = end ? strtoull(end, &end, 10) : 0;
-	uint64_t byte = end ? strtoull(end, NULL, 10) : 0;
-
-	if (s->group == SLOT_CONTENT && s->ino == ino && s->off <= byte && byte - s->off < s->count)
-		abort();
-}
-#else
-static void die_of(const struct slot *s) {}
-#endif
-
 void fault_handle(struct fault *f, uint32_t i)
 {
 	struct slot *s = &f->slots->s[i];
 	struct wait *w = &f->wait[i];
 
 	atomic_store(&f->slots->in_hand[0], i + 1);
-	die_of(s);
 	if (s->group == SLOT_EXEC && s->pid == atomic_load(&f->slots->keeper_pid)) {
 		fault_answer(f, i, FAN_ALLOW); /* a lease probe */
 	} else {

@@ -104,7 +104,7 @@ print(tarfile.open(sys.argv[1]).getmember("./deadly").offset_data + (4 << 20))' 
 	ln -sfn "$B/test/tarnd-deadly" "$RIG/B/tarnd"
 	# So that it is not the deadline that ends it.
 	echo 'fault.deadline = 10m' >"$RIG/tarn.conf"
-	TARN_TEST_DEADLY="$ino $offset" B=$RIG/B start_tarnd --config "$RIG/tarn.conf"
+	TARN_DEADLY="$ino $offset" B=$RIG/B start_tarnd --config "$RIG/tarn.conf"
 	lake_mount deadly "$RIG/d"
 	lake_mount debian
 	start_readers "$TREE" "$RIG/m" -w 120
