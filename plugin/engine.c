@@ -32,22 +32,6 @@
 
 /* --- finding layers --- */
 
-struct layer *engine_layer_by_tar(struct engine *en, uint64_t dev, uint64_t ino)
-{
-	for (struct layer *l = en->layers; l; l = l->next)
-		if (l->tar_ino == ino && l->tar_dev == dev)
-			return l;
-	return NULL;
-}
-
-struct layer *engine_layer_by_fs(struct engine *en, uint64_t fs_dev)
-{
-	for (struct layer *l = en->layers; l; l = l->next)
-		if (l->fs_dev == fs_dev)
-			return l;
-	return NULL;
-}
-
 struct layer *engine_layer(struct engine *en, const struct digest *diff_id,
 			   const struct digest *scope)
 {

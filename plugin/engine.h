@@ -37,6 +37,8 @@ struct attachment {
 	struct attachment *next;
 };
 
+#define ENGINE_BUCKETS 1024 /* a few of the most mounted layers in each */
+
 struct engine {
 	struct loop *loop;         /* owned */
 	struct slots *slots;       /* shared memory */
@@ -48,6 +50,7 @@ struct engine {
 	struct fault *fault;       /* owned; events that wait for an answer */
 	struct ctl_server *server; /* owned */
 	struct layer *layers;      /* list of mounted layers */
+	struct layer *by_tar[ENGINE_BUCKETS], *by_fs[ENGINE_BUCKETS]; /* the same, for events */
 	struct attachment *attachments;
 	struct engine_counters count;
 	struct inherited *inherited; /* what the keeper tells at the start; owned */
@@ -61,8 +64,6 @@ struct engine {
 /* Runs in the cloned engine process until it is told to stop. Returns an exit status. */
 int engine_main(int keep_sock, struct slots *slots, const int group[2]);
 
-struct layer *engine_layer_by_tar(struct engine *en, uint64_t dev, uint64_t ino);
-struct layer *engine_layer_by_fs(struct engine *en, uint64_t fs_dev);
 struct layer *engine_layer(struct engine *en, const struct digest *diff_id,
 			   const struct digest *scope);
 
@@ -75,5 +76,12 @@ uint32_t engine_layer_mounts(const struct engine *en, const struct layer *l);
 
 /* Runs @fn in a detached thread of its own; -ENOMEM or -EAGAIN. */
 int engine_task(void (*fn)(void *ctx), void *ctx);
+
+/* --- store/mounted.c; loop thread --- */
+/* A mounted layer comes, or goes. */
+void engine_layer_add(struct engine *en, struct layer *l);
+void engine_layer_remove(struct engine *en, struct layer *l);
+struct layer *engine_layer_by_tar(struct engine *en, uint64_t dev, uint64_t ino);
+struct layer *engine_layer_by_fs(struct engine *en, uint64_t fs_dev);
 
 #endif

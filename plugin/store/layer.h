@@ -127,6 +127,7 @@ struct layer {
 	bool unmounting;          /* the keeper was asked to unmount it, and could not yet */
 	uint64_t last_sequential; /* read-ahead: where the next sequential fault would begin */
 	struct layer *next;       /* list of all */
+	struct layer *next_tar, *next_fs; /* the engine's lists by tar and by file system */
 };
 
 /*

@@ -68,8 +68,7 @@ static int insert(void *ctx)
 	struct ask *a = ctx;
 	struct layer *l = a->l;
 
-	l->next = a->en->layers;
-	a->en->layers = l;
+	engine_layer_add(a->en, l);
 	slots_mounted(a->en->slots, l->fs_dev, true);
 	if (l->complete)
 		layer_completed(a->en, l);

@@ -65,12 +65,7 @@ static int take_out(void *ctx)
 	struct ask *a = ctx;
 
 	fault_layer_gone(a->en, a->l);
-	for (struct layer **l = &a->en->layers; *l; l = &(*l)->next) {
-		if (*l == a->l) {
-			*l = a->l->next;
-			break;
-		}
-	}
+	engine_layer_remove(a->en, a->l);
 	slots_mounted(a->en->slots, a->l->fs_dev, false);
 	layer_free(a->l);
 	return 0;
