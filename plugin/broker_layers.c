@@ -8,6 +8,7 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "plugin/broker_internal.h"
+#include "plugin/descriptors.h"
 #include "plugin/fault/fan.h"
 #include "plugin/log.h"
 #include "plugin/mount/mounts.h"
@@ -75,7 +76,7 @@ void broker_layer_reset(struct ward_layer *l)
 
 static struct ward_layer *layer_claim(struct broker *b)
 {
-	for (int i = 0; i < LIMIT_MOUNTED; i++) {
+	for (uint32_t i = 0; i < descriptors_layers(b->birth.descriptors); i++) {
 		struct ward_layer *l = &b->ward->layer[i];
 
 		if (atomic_load(&l->state) == WARD_FREE) {
@@ -239,7 +240,10 @@ int broker_layer_new(struct broker *b, const struct keep_layer *rq, struct ward_
 	int r;
 
 	if (!l)
-		return err_set(e, -ENOSPC, "more than %d layers mounted at once", LIMIT_MOUNTED);
+		return err_set(e, -ENOSPC,
+			       "more than %u layers mounted at once (%u descriptors: ulimit -n, "
+			       "LimitNOFILE=)",
+			       descriptors_layers(b->birth.descriptors), b->birth.descriptors);
 	l->diff_id = rq->diff_id;
 	l->scope = rq->scope;
 	r = layer_bring_up(b, l, e);

@@ -12,13 +12,13 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
+#include "plugin/descriptors.h"
 #include "plugin/ctl/listen.h"
 #include "plugin/fault/fan.h"
 #include "plugin/guard.h"
@@ -136,30 +136,6 @@ static void find_account(const char *name, uid_t fallback, uid_t *uid, gid_t *gi
 	*gid = pw ? pw->pw_gid : fallback;
 }
 
-/* Events cost a descriptor each until they are answered. */
-static uint32_t raise_descriptors(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
-		return 256;
-	l.rlim_cur = l.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &l);
-	return l.rlim_cur / 2 < LIMIT_SLOTS ? (uint32_t)(l.rlim_cur / 2) : LIMIT_SLOTS;
-}
-
-static int check_descriptors(struct err *e)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_max >= LIMIT_NOFILE_LEAST)
-		return 0;
-	return err_set(e, -EMFILE,
-		       "at most %lu descriptors may be open, and %d are the least to work with "
-		       "(ulimit -n, LimitNOFILE=)",
-		       (unsigned long)l.rlim_max, LIMIT_NOFILE_LEAST);
-}
-
 /* Everything for a first start on this store; -EBUSY from the lock is the caller's to judge. */
 static int make_all(const struct birth *b, int store, int lock, struct err *e)
 {
@@ -198,7 +174,7 @@ static int map_all(struct birth *b, struct err *e)
 	b->ward->fd_linger = b->ward->fd_listen = b->ward->fd_successor = -1;
 	b->ward->fd_ward = fd_ward;
 	b->ward->fd_slots = fd_slots;
-	b->slots->count = raise_descriptors();
+	descriptors_share(b->slots, b->descriptors);
 	return 0;
 }
 
@@ -208,7 +184,6 @@ static int take_over(struct birth *b, const struct options *o, struct err *e)
 	_cleanup_fd_ int dir = open(o->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r;
 
-	raise_descriptors();
 	r = dir < 0 ? -ENOENT : guard_take_over(dir, &b->ward, &b->slots, e);
 	if (r == -ENOENT)
 		return e->code;
@@ -218,6 +193,7 @@ static int take_over(struct birth *b, const struct options *o, struct err *e)
 	atomic_store(&b->ward->ready, 0);
 	atomic_store(&b->slots->ready, 0);
 	memset(&b->slots->failure, 0, sizeof(b->slots->failure));
+	b->slots->descriptors = b->descriptors;
 	log_info("took over the layers an earlier tarnd left mounted");
 	return 0;
 }
@@ -255,14 +231,14 @@ static int bring_up(const struct options *o, struct birth *b, struct err *e)
 	log_init("tarnd", (enum log_level)s.log_level);
 	if (geteuid() != 0)
 		return err_set(e, -EPERM, "only root can watch and mount layers");
-	r = check_descriptors(e);
+	*b = (struct birth){
+		.store = o->store, .socket = o->socket, .config = o->config, .verbose = o->verbose};
+	r = descriptors_raise(&b->descriptors, e);
 	/* The guardian holds what the keepers that it starts need, and uses nothing of it. */
 	if (r == 0)
 		r = isolate_keeper(e);
 	if (r < 0)
 		return r;
-	*b = (struct birth){
-		.store = o->store, .socket = o->socket, .config = o->config, .verbose = o->verbose};
 	r = open_or_take_over(b, o, e);
 	if (r < 0)
 		return r;

@@ -20,7 +20,7 @@
  * An entry's state is written last when it becomes valid and first when it goes: a keeper that was
  * killed half-way leaves a BUSY entry, and the next one undoes it.
  */
-#define WARD_VERSION  4
+#define WARD_VERSION  5
 #define WARD_ATTACHED 1024 /* root file systems at once on one host */
 #define WARD_OTHERS   8    /* superblocks of one layer that earlier tarnds left */
 #define WARD_FETCHERS 320  /* the pool and one-shot fetchers of pulls */
@@ -101,8 +101,9 @@ struct birth {
 	struct slots *slots;
 	const char *store; /* path, for messages */
 	const char *socket;
-	const char *config; /* settings file or NULL */
-	int verbose;        /* -v less -q: as settings_read() wants it */
+	const char *config;   /* settings file or NULL */
+	int verbose;          /* -v less -q: as settings_read() wants it */
+	uint32_t descriptors; /* that a process may have open */
 };
 
 /*

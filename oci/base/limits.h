@@ -67,8 +67,12 @@
 #define LIMIT_CTL_ROWS (64u << 20)
 /* auth.json of podman and docker: one entry for each login. */
 #define LIMIT_AUTH_FILE (1u << 20)
-/* Events read and not yet answered: each costs a descriptor of the engine. */
-#define LIMIT_SLOTS 4096
+/*
+ * Events read and not yet answered, and a descriptor each: more than the threads that a handful of
+ * containers may have by podman's default (2,048). Where fewer descriptors may be open it is less:
+ * plugin/descriptors.h.
+ */
+#define LIMIT_SLOTS 16384
 /* The fewest descriptors a process may have: those of a few fetchers, layers and events. */
 #define LIMIT_NOFILE_LEAST 256
 /* Layers mounted at once. */

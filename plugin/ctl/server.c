@@ -54,7 +54,7 @@ struct ctl_server {
 
 static void listen_again(struct ctl_server *s)
 {
-	if (s->listen_io && !s->again && s->nclients < LIMIT_CTL_CLIENTS)
+	if (s->listen_io && !s->again && s->nclients < s->en->slots->most_clients)
 		loop_set_events(s->listen_io, EPOLLIN);
 }
 
@@ -250,7 +250,7 @@ static void client_came(void *ctx, uint32_t events)
 		return;
 	}
 	add_client(s, sock, &who);
-	if (s->nclients >= LIMIT_CTL_CLIENTS)
+	if (s->nclients >= s->en->slots->most_clients)
 		loop_set_events(s->listen_io, 0); /* the others wait in the socket's backlog */
 }
 

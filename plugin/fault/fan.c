@@ -10,6 +10,14 @@
 #include "oci/base/err.h"
 #include "plugin/uapi.h"
 
+/*
+ * A queue without end, because one that is full loses an answer: fanotify_handle_event() allows
+ * what it cannot queue (fs/notify/fanotify/fanotify.c: "ret = 0" after fsnotify_insert_event()
+ * said overflow), and the reader sees a hole's zeros. With FAN_UNLIMITED_QUEUE, which needs
+ * CAP_SYS_ADMIN, max_events is UINT_MAX, whatever fs.fanotify.max_queued_events says, and an event
+ * is allocated with __GFP_NOFAIL; each needs a thread that waits, so there are never as many.
+ * Shown by tests/kernel/load.bats, with that limit at 4.
+ */
 #define GROUP_FLAGS (FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE | FAN_UNLIMITED_MARKS)
 
 static int open_group(unsigned int event_flags, int *ret_fd, struct err *e)

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "plugin/descriptors.h"
 #include "plugin/engine.h"
 #include "plugin/fault/fault_impl.h"
 #include "plugin/fault/slots.h"
@@ -15,8 +16,9 @@
 #include "plugin/store/layer.h"
 #include "plugin/uapi.h"
 
-#define BATCH   64  /* events read before other descriptors get their turn */
-#define TICK_MS 250 /* how often slots with a time limit are looked at */
+#define BATCH   64    /* events read before other descriptors get their turn */
+#define TICK_MS 250   /* how often slots with a time limit are looked at */
+#define TELL_MS 60000 /* how often the log says that readers have to wait their turn */
 
 static uint32_t slot_index(const struct fault *f, const struct slot *s)
 {
@@ -27,14 +29,19 @@ static uint32_t slot_index(const struct fault *f, const struct slot *s)
 
 static void tick(void *ctx);
 
+static void tick_soon(struct fault *f)
+{
+	if (!f->ticking)
+		f->ticking = loop_after(f->en->loop, TICK_MS, tick, f, NULL) == 0;
+}
+
 static void wait_add(struct fault *f, struct slot *s)
 {
 	uint32_t i = slot_index(f, s);
 
 	f->wait[i] = (struct wait){.at = f->nactive};
 	f->active[f->nactive++] = i;
-	if (!f->ticking)
-		f->ticking = loop_after(f->en->loop, TICK_MS, tick, f, NULL) == 0;
+	tick_soon(f);
 }
 
 static void wait_remove(struct fault *f, uint32_t i)
@@ -153,16 +160,35 @@ static size_t event_size(enum slot_group group)
 	       (group == SLOT_CONTENT ? sizeof(struct fan_range_record) : 0);
 }
 
-/* Reads one event into the journal. False when none was there, or no slot. */
+/*
+ * The others wait in the kernel's queue, which has no end (FAN_UNLIMITED_QUEUE), until a slot is
+ * free or the next tick.
+ */
+static void pause_reading(struct fault *f)
+{
+	uint64_t now = clock_ms();
+
+	f->paused = true;
+	loop_set_events(f->io[SLOT_CONTENT], 0);
+	loop_set_events(f->io[SLOT_EXEC], 0);
+	tick_soon(f);
+	if (f->told_ms && now - f->told_ms < TELL_MS)
+		return;
+	f->told_ms = now;
+	log_warn("%u readers wait for content, and no more can be looked at now (%u descriptors): "
+		 "others wait until it is their turn",
+		 f->nactive, f->slots->descriptors);
+}
+
+/* Reads one event into the journal. False when none was there, no slot, or no descriptor. */
 static bool read_one(struct fault *f, enum slot_group group)
 {
-	struct slot *s = slots_take(f->slots);
+	bool left = descriptors_left(f->slots->descriptors, f->en->group[group]);
+	struct slot *s = left ? slots_take(f->slots) : NULL;
 	ssize_t n;
 
 	if (!s) {
-		f->paused = true;
-		loop_set_events(f->io[SLOT_CONTENT], 0);
-		loop_set_events(f->io[SLOT_EXEC], 0);
+		pause_reading(f);
 		return false;
 	}
 	s->group = group;
@@ -230,8 +256,10 @@ static void tick(void *ctx)
 			fault_answer(f, i, FAN_ALLOW);
 		}
 	}
-	if (f->nactive > 0 && !f->ticking)
-		f->ticking = loop_after(f->en->loop, TICK_MS, tick, f, NULL) == 0;
+	/* What others had open may be closed by now. */
+	resume_reading(f);
+	if (f->nactive > 0)
+		tick_soon(f);
 }
 
 /*

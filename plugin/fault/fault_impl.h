@@ -48,8 +48,9 @@ struct fault {
 	struct engine *en;   /* borrowed */
 	struct slots *slots; /* shared memory */
 	struct loop_io *io[2];
-	bool paused; /* no slot was free */
+	bool paused; /* no slot was free, or no descriptor */
 	bool ticking;
+	uint64_t told_ms; /* when the log last said so */
 	struct busy *busy;
 	struct denial denied[DENIALS];
 	uint32_t ndenied; /* ever */

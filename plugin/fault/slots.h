@@ -77,6 +77,8 @@ struct slot {
 
 struct slots {
 	uint32_t count;             /* slots in use of s[]: see slots_count() */
+	uint32_t descriptors;       /* that a process may have open; see plugin/descriptors.h */
+	uint32_t most_clients;      /* of the control socket at once */
 	uint64_t table;             /* number of the current engine fd table (keeper counts up) */
 	_Atomic int32_t engine_pid; /* set by the anchor */
 	_Atomic int32_t keeper_pid; /* its opens of EROFS files (lease probes) are always allowed */

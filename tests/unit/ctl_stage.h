@@ -160,6 +160,7 @@ static inline int raise_with_group(void **state, const char *group)
 	snprintf(st->path, sizeof(st->path), "%s/sock", st->dir);
 	st->en.slots = calloc(1, sizeof(*st->en.slots));
 	assert_non_null(st->en.slots);
+	st->en.slots->most_clients = LIMIT_CTL_CLIENTS;
 	if (group[0] && ctl_group(group, &st->en.slots->group, NULL) == 0)
 		st->en.slots->has_group = true;
 	assert_int_equal(loop_new(&st->en.loop), 0);
