@@ -28,6 +28,11 @@ torture() { # part...
 	[[ $output == *"network faults"* ]]
 }
 
+@test "soak" {
+	torture soak
+	[ "$status" = 0 ]
+}
+
 @test "power cuts" {
 	torture power
 	[ "$status" = 0 ]
