@@ -240,19 +240,20 @@ static void guardian_exited(void *ctx, uint32_t events)
 
 /* --- the tick --- */
 
-static void reread_settings(struct keeper *k)
+/* While the broker, which looks at them too, stands still. */
+static int reread_settings(void *ctx)
 {
-	const struct birth *b = &k->birth;
+	const struct birth *b = &((struct keeper *)ctx)->birth;
 	struct err e = ERR_INIT;
+	int r = settings_reread(b->config, b->verbose, &b->ward->settings, &e);
 
-	if (!b->config)
-		return;
-	if (settings_reread(b->config, b->verbose, &b->ward->settings, &e) < 0) {
+	if (r < 0) {
 		log_error("%s; the old settings stay", e.text);
-		return;
+		return r;
 	}
 	b->slots->settings = b->ward->settings;
 	log_info("settings were read again from %s", b->config);
+	return 0;
 }
 
 static void check_stop(struct keeper *k)
@@ -304,8 +305,8 @@ static void tick(void *ctx)
 			  s->deadline_ms / 1000);
 	if (++k->ticks % (GONE_MS / TICK_MS) == 0)
 		slots_deny_gone(slots, k->group, GONE_MS);
-	if (atomic_exchange(&k->ward->reread, 0))
-		reread_settings(k);
+	if (atomic_exchange(&k->ward->reread, 0) && k->birth.config)
+		broker_stand_still(k->broker, k->loop, reread_settings, k);
 	check_stop(k);
 	if (k->finishing)
 		release_broker(k);

@@ -104,10 +104,10 @@ static int look_at_mounted(void *ctx)
 		p->evicting = l->evicting;
 		p->quarantined = l->quarantined;
 		p->users = engine_layer_mounts(k->en, l);
-		if (l->lost && !p->warning) {
+		if (l->vanished && !p->warning) {
 			char words[FLIGHT_WHY];
 
-			flight_lost_words(l, words, sizeof(words));
+			flight_vanished_words(l, words, sizeof(words));
 			p->warning = strdup(words);
 		}
 	}

@@ -104,11 +104,11 @@ void flight_why(const struct layer *l, uint32_t first, uint32_t last, uint32_t *
 
 /*
  * What @source of @l said of the blob: -ENOENT, -EACCES with words (@text), or 0: it has it. Sets
- * layer.lost, and logs when that changes.
+ * layer.vanished, and logs when that changes.
  */
 void flight_source_gone(struct layer *l, uint32_t source, int code, const char *text);
-/* What status says of a layer that is lost, in at most FLIGHT_WHY bytes. */
-void flight_lost_words(const struct layer *l, char *out, size_t size);
+/* What status says of a layer whose blob has vanished, in at most FLIGHT_WHY bytes. */
+void flight_vanished_words(const struct layer *l, char *out, size_t size);
 
 /* PIDs of the pool, for status. Returns how many were stored. */
 uint32_t flight_fetchers(const struct flight *f, int32_t *pids, uint32_t max);

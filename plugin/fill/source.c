@@ -85,7 +85,7 @@ void source_good(struct flight *f, struct layer *l, uint32_t source)
 
 /* --- blobs that have vanished --- */
 
-void flight_lost_words(const struct layer *l, char *out, size_t size)
+void flight_vanished_words(const struct layer *l, char *out, size_t size)
 {
 	uint32_t missing = l->index.nspans - l->nclean - l->ndirty;
 	char where[LIMIT_PATH];
@@ -101,18 +101,18 @@ void flight_source_gone(struct layer *l, uint32_t source, int code, const char *
 {
 	struct layer_source *s = &l->sources[source];
 	char name[LAYER_NAME], words[FLIGHT_WHY];
-	bool lost = true;
+	bool vanished = true;
 
 	s->gone = code;
 	if (code < 0)
 		snprintf(s->last_error, sizeof(s->last_error), "%s", text);
 	for (uint32_t i = 0; i < l->nsources; i++)
-		lost = lost && l->sources[i].gone < 0;
-	if (lost == l->lost)
+		vanished = vanished && l->sources[i].gone < 0;
+	if (vanished == l->vanished)
 		return;
-	l->lost = lost;
-	flight_lost_words(l, words, sizeof(words));
-	if (lost)
+	l->vanished = vanished;
+	flight_vanished_words(l, words, sizeof(words));
+	if (vanished)
 		log_warn("%s: %s", layer_name(l, name), words);
 	else
 		log_info("%s: its blob can be had again", layer_name(l, name));

@@ -114,7 +114,7 @@ static int survey_mounted(void *ctx)
 
 	/* What has gone from its source would not come back. */
 	for (const struct layer *l = s->en->layers; r == 0 && l; l = l->next)
-		r = l->lost ? 0 : survey_layer(s, l, now);
+		r = l->vanished ? 0 : survey_layer(s, l, now);
 	return r;
 }
 

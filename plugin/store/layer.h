@@ -103,7 +103,7 @@ struct layer {
 	struct extents extents;       /* owned; from the mounted image (const) */
 	struct layer_source *sources; /* owned array */
 	uint32_t nsources;
-	bool lost; /* no source has the blob any more: what is not here cannot be had */
+	bool vanished; /* no source has the blob any more: what is not here cannot be had */
 
 	struct span *spans;               /* owned; index.nspans of them */
 	uint32_t ndirty, nclean, nabsent; /* counts, kept by span_set() */

@@ -8,7 +8,7 @@ struct engine;
  * Are the blobs of mounted layers still where they came from? Every http.check (tarn.conf), or
  * somewhat earlier or later so that hosts do not ask in step, one byte of each is asked for, one
  * after the other. What is not there any more is told in the log and by status, before a reader
- * wants it: see layer.lost.
+ * wants it: see layer.vanished.
  */
 struct vanish;
 

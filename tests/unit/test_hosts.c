@@ -241,10 +241,10 @@ static void without_a_deadline_a_blob_that_is_gone_is_waited_for(void **state)
 	wait_for(&opens, 4);
 	assert_int_equal(denials, 0);
 	assert_int_equal(x->sources[0].gone, -ENOENT);
-	assert_true(x->layer.lost);
+	assert_true(x->layer.vanished);
 	open_result = 0;
 	wait_state(x, 2, 2, SPAN_DIRTY);
-	assert_false(x->layer.lost);
+	assert_false(x->layer.vanished);
 }
 
 static int do_why(void *ctx)
