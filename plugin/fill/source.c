@@ -49,17 +49,23 @@ void source_denied(struct flight *f, struct layer *l, uint32_t source)
 
 void source_bad(struct flight *f, struct layer *l, uint32_t source, uint32_t span, const char *text)
 {
+	uint32_t deadline_ms = f->en->slots->settings.deadline_ms;
 	struct layer_source *s = &l->sources[source];
-	uint64_t ms =
-		plan_wrong_ms(++s->wrong, flight_random(f), f->en->slots->settings.deadline_ms);
+	uint64_t ms = plan_wrong_ms(++s->wrong, flight_random(f), deadline_ms);
+	bool at_once = s->at.local && deadline_ms != DEADLINE_NEVER;
 	char where[LIMIT_PATH], name[LAYER_NAME];
 
 	snprintf(s->last_error, sizeof(s->last_error), "%s", text);
-	s->not_before_ms = clock_ms() + ms;
+	/* A file gives the same bytes again. Before a registry there may have been somebody else.
+	 */
+	if (at_once)
+		l->spans[span].refused |= source_bit(source);
+	else
+		s->not_before_ms = clock_ms() + ms;
 	if (!s->bad)
-		log_error("%s span %" PRIu32 ": %s: %s; it is asked again where no other helps, "
-			  "and seldom",
-			  layer_name(l, name), span, source_name(s, where, sizeof(where)), text);
+		log_error("%s span %" PRIu32 ": %s: %s; it is asked again where no other helps%s",
+			  layer_name(l, name), span, source_name(s, where, sizeof(where)), text,
+			  at_once ? "" : ", and seldom");
 	s->bad = true;
 }
 
