@@ -85,6 +85,10 @@ fill_first() {
 
 @test "a clean stop and start keeps what is there" {
 	tree=$(debian_tree)
+	# What is read ahead for nobody is given up when tarnd stops.
+	stop_tarnd
+	echo 'fill.readahead = 0' >"$RIG/tarn.conf"
+	start_tarnd --config "$RIG/tarn.conf"
 	lake "$(image_debian gzip)" debian
 	fill_first
 	readers "$tree/usr/lib/gcc" "$RIG/m/usr/lib/gcc" -j 2 -m r
@@ -93,7 +97,7 @@ fill_first() {
 	lake_umount
 	stop_tarnd
 	drop_caches
-	start_tarnd
+	start_tarnd --config "$RIG/tarn.conf"
 	[ "$(resident)" = "$kept" ]
 	lake_mount debian
 	readers "$tree/usr/sbin" "$RIG/m/usr/sbin" -j 2
