@@ -71,10 +71,12 @@ static int fetcher_start(struct broker *b, bool pooled, int fds[2], int32_t *ret
 static uint32_t pool_size(const struct broker *b)
 {
 	uint32_t n = b->ward->settings.fetchers;
+	uint32_t most = b->birth.descriptors / 16; /* each is one of the engine's */
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	if (n == 0)
 		n = cpus > 2 ? 2 * (uint32_t)cpus : 4;
+	n = n < most ? n : most;
 	return n < WARD_FETCHERS / 2 ? n : WARD_FETCHERS / 2;
 }
 

@@ -34,9 +34,10 @@ static void keep_open(void *ctx, int32_t *fd)
 
 static void close_unrecorded(struct ward *w)
 {
-	static struct fd_list list; /* once in a process, which is to succeed without memory */
+	static struct fd_list list; /* this is to succeed without memory */
 	unsigned first = 3;
 
+	list.n = 0; /* a guardian that a keeper cloned hands a filled one on */
 	ward_each_fd(w, keep_open, &list);
 	qsort(list.v, (size_t)list.n, sizeof(list.v[0]), by_number);
 	for (int i = 0; i < list.n; i++) {

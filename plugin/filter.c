@@ -44,7 +44,7 @@ struct call {
  *
  * #syscalls engine fetcher: clone@0/CLONE_THREAD=CLONE_THREAD clone3!ENOSYS set_robust_list rseq
  * #syscalls engine fetcher: sched_yield sched_getaffinity sigaltstack gettimeofday clock_nanosleep
- * #syscalls engine fetcher: nanosleep restart_syscall sysinfo close
+ * #syscalls engine fetcher: nanosleep restart_syscall sysinfo close time
  *
  * qsort(3) and malloc(3) look at the machine (sysinfo, sched_getaffinity).
  *

@@ -182,6 +182,7 @@ static int map_all(struct birth *b, struct err *e)
 static int take_over(struct birth *b, const struct options *o, struct err *e)
 {
 	_cleanup_fd_ int dir = open(o->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint32_t count;
 	int r;
 
 	r = dir < 0 ? -ENOENT : guard_take_over(dir, &b->ward, &b->slots, e);
@@ -193,7 +194,11 @@ static int take_over(struct birth *b, const struct options *o, struct err *e)
 	atomic_store(&b->ward->ready, 0);
 	atomic_store(&b->slots->ready, 0);
 	memset(&b->slots->failure, 0, sizeof(b->slots->failure));
-	b->slots->descriptors = b->descriptors;
+	/* Those above a smaller share may be in use. */
+	count = slots_count(b->slots);
+	descriptors_share(b->slots, b->descriptors);
+	if (b->slots->count < count)
+		b->slots->count = count;
 	log_info("took over the layers an earlier tarnd left mounted");
 	return 0;
 }

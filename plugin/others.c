@@ -93,7 +93,7 @@ static uint32_t read_living(int store, const char *name, struct ward_other out[W
 
 	buf_init(&text, TEXT_MAX);
 	if (fd < 0 || read_boot_id(boot) < 0 || fd_read_all(fd, &text) < 0)
-		return 0;
+		return UINT32_MAX; /* in doubt they live */
 	at = buf_cstr(&text);
 	for (const char *end; at && *at; at = end) {
 		struct ward_other o;

@@ -291,11 +291,14 @@ void slots_deny_gone(struct slots *t, const int group_fd[2], uint32_t waited_ms)
 {
 	for (uint32_t i = 0; i < slots_count(t); i++) {
 		struct slot *s = &t->s[i];
+		int32_t pid = s->pid;
 
-		if (atomic_load(&s->state) != SLOT_WAITING || s->pid <= 0 ||
+		if (atomic_load(&s->state) != SLOT_WAITING || pid <= 0 ||
 		    atomic_load(&s->waited_ms) < waited_ms)
 			continue;
-		if (kill(s->pid, 0) < 0 && errno == ESRCH)
+		/* Meanwhile it may have become another reader's. */
+		if (kill(pid, 0) < 0 && errno == ESRCH && s->pid == pid &&
+		    atomic_load(&s->waited_ms) >= waited_ms)
 			deny(s, group_fd, SLOT_DENYING);
 	}
 }

@@ -324,8 +324,9 @@ static bool start_one(struct flight *f, struct fetcher *fe, enum prio prio)
 			run_start(f, fe, l, span, (uint32_t)source);
 			return true;
 		}
-		if (source >= 0)
-			pool_reclaim(f, host_of(f, &l->sources[source]));
+		/* One at a time: the fetcher that follows it comes back to here. */
+		if (source >= 0 && pool_reclaim(f, host_of(f, &l->sources[source])))
+			return false;
 		l = after;
 	}
 	return false;

@@ -162,9 +162,9 @@ bool pool_start(struct flight *f, struct fetcher *fe, const struct run *run, int
 void pool_watch(struct flight *f);
 /*
  * A reader waits for @h, which nobody is asking, and no fetcher is idle: one that has long waited
- * for another host, which has more of them, is taken away from it.
+ * for another host, which has more of them, is taken away from it. True when one was.
  */
-void pool_reclaim(struct flight *f, const struct host *h);
+bool pool_reclaim(struct flight *f, const struct host *h);
 /*
  * Closes the socket, so that the process ends; its run has failed with @code: 0 when that is the
  * fetcher's fault, -ECANCELED when it is nobody's. @why is logged, if not NULL.

@@ -3,11 +3,12 @@
 
 #include "oci/index/blobmap.h"
 
-#define BACKOFF_FIRST_MS 100u
-#define BACKOFF_MAX_MS   2000u
-#define WRONG_FIRST_MS   1000u
-#define WRONG_MAX_MS     60000u
-#define PROBES_MAX       2u
+#define BACKOFF_FIRST_MS   100u
+#define BACKOFF_MAX_MS     2000u
+#define WRONG_FIRST_MS     1000u
+#define WRONG_MAX_MS       60000u
+#define PROBES_MAX         2u
+#define RETRY_AFTER_MAX_MS 60000u
 
 /* The first span that the point @p serves: a span starts at its point or after it. */
 static uint32_t first_of_point(const struct blobmap *m, uint32_t p)
@@ -71,8 +72,10 @@ uint64_t plan_wrong_ms(uint32_t times, uint32_t random, uint32_t deadline_ms)
 
 uint64_t plan_retry_after_ms(uint32_t retry_after_s, uint32_t deadline_ms)
 {
-	uint64_t asked = (uint64_t)retry_after_s * 1000, most = deadline_ms - deadline_ms / 8;
+	uint64_t asked = (uint64_t)retry_after_s * 1000, most = deadline_ms / 3;
 
+	if (most > RETRY_AFTER_MAX_MS)
+		most = RETRY_AFTER_MAX_MS;
 	return asked < most ? asked : most;
 }
 

@@ -48,8 +48,8 @@ uint64_t plan_backoff_ms(uint32_t fails, uint32_t random);
 uint64_t plan_wrong_ms(uint32_t times, uint32_t random, uint32_t deadline_ms);
 
 /*
- * How long a host is left alone that asked for @retry_after_s: as long as it said, but so that a
- * reader who waits for @deadline_ms sees one more attempt.
+ * How long a host is left alone that asked for @retry_after_s: as long as it said, but so that most
+ * readers who wait for @deadline_ms see one more attempt, and at most a minute.
  */
 uint64_t plan_retry_after_ms(uint32_t retry_after_s, uint32_t deadline_ms);
 

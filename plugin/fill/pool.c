@@ -265,12 +265,12 @@ void pool_watch(struct flight *f)
 }
 
 /* The last of a host's fetchers stays, so that a slow one gets on, too. */
-void pool_reclaim(struct flight *f, const struct host *h)
+bool pool_reclaim(struct flight *f, const struct host *h)
 {
 	struct fetcher *most = NULL;
 
 	if (host_running(f, h) > 0)
-		return;
+		return false;
 	for (struct fetcher *fe = f->fetchers; fe; fe = fe->next) {
 		const struct run *r = &fe->run;
 
@@ -279,8 +279,10 @@ void pool_reclaim(struct flight *f, const struct host *h)
 		if (!most || r->heard_ms < most->run.heard_ms)
 			most = fe;
 	}
-	if (most && clock_ms() - most->run.heard_ms >= RECLAIM_MS)
-		pool_drop(f, most, -ETIMEDOUT, "it was silent while another host was waited for");
+	if (!most || clock_ms() - most->run.heard_ms < RECLAIM_MS)
+		return false;
+	pool_drop(f, most, -ETIMEDOUT, "it was silent while another host was waited for");
+	return true;
 }
 
 /* What is nearly done may end; a long stream, or one that has come to a halt, is cut off. */

@@ -110,7 +110,7 @@ void flight_source_gone(struct layer *l, uint32_t source, int code, const char *
 	bool vanished = true;
 
 	s->gone = code;
-	if (code < 0)
+	if (code < 0 && text != s->last_error)
 		snprintf(s->last_error, sizeof(s->last_error), "%s", text);
 	for (uint32_t i = 0; i < l->nsources; i++)
 		vanished = vanished && l->sources[i].gone < 0;

@@ -146,6 +146,17 @@ static void ask_one(struct vanish *c, struct place_asked *p, struct oneshot **o,
 
 /* --- what was answered: loop --- */
 
+/* The layer may have been unmounted meanwhile, and be mounted again from elsewhere. */
+static bool is_source(const struct layer *l, const struct place_asked *p)
+{
+	const struct layer_source *s = &l->sources[p->source];
+
+	return p->source < l->nsources && p->at.local == s->at.local &&
+	       digest_equal(&p->at.blob, &s->at.blob) && strcmp(p->dir, s->dir) == 0 &&
+	       strcmp(p->at.at.host, s->at.at.host) == 0 &&
+	       strcmp(p->at.at.repo, s->at.at.repo) == 0;
+}
+
 static int tell_all(void *ctx)
 {
 	struct vanish *c = ctx;
@@ -154,7 +165,7 @@ static int tell_all(void *ctx)
 		struct place_asked *p = &c->v[i];
 		struct layer *l = engine_layer(c->en, &p->diff_id, &p->scope);
 
-		if (p->asked && l && p->source < l->nsources && (p->code >= 0 || is_gone(p->code)))
+		if (p->asked && l && is_source(l, p) && (p->code >= 0 || is_gone(p->code)))
 			flight_source_gone(l, p->source, p->code < 0 ? p->code : 0, p->text);
 	}
 	explicit_bzero(c->v, c->n * sizeof(*c->v));

@@ -70,7 +70,7 @@ reboot() { # type
 thin() { # type [mkfs options...]
 	thin_store "$@"
 	lose_pages
-	grep -qE 'fdatasync: |No space|Input/output|Read-only' "$RIG/tarnd.log"
+	rig_wait 60 "an error" grep -qE 'fdatasync: |No space|Input/output|Read-only' "$RIG/tarnd.log"
 	rm "$RIG/outer/other"
 	if touch "$RIG/thin/alive" && sync -f "$RIG/thin"; then
 		rig_wait 60 "the lost pages" all_right
