@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
@@ -25,6 +26,9 @@
 /* How long a layer that is wanted again is waited for while it is being unmounted: 2 s. */
 #define BUSY_TRIES   20
 #define BUSY_WAIT_US 100000
+/* A mounted layer that cannot be read is tried so often more, after pauses that double: 1.5 s. */
+#define ADOPT_AGAIN    4
+#define ADOPT_PAUSE_US 100000u
 
 /* What a task asks of the loop about one layer. */
 struct ask {
@@ -243,6 +247,12 @@ int layer_adopt(struct engine *en, const struct keep_reply *msg, int fds[2], str
 	claim_take(&c, CLAIM_MOUNT, &msg->layer.diff_id, NULL, NULL);
 	if (!loop_call(en->loop, find, &a)) {
 		r = layer_build(en, msg, fds, &image_bad, &a.l, e);
+		/* Its readers get EIO without it, so that what may pass is waited for. */
+		for (int i = 0; r < 0 && r != -EBADMSG && i < ADOPT_AGAIN; i++) {
+			usleep(ADOPT_PAUSE_US << i);
+			*e = (struct err)ERR_INIT;
+			r = layer_build(en, msg, fds, &image_bad, &a.l, e);
+		}
 		if (r == 0)
 			loop_call(en->loop, insert, &a);
 	}

@@ -80,6 +80,7 @@ failing_restart() {
 	local pid tries=0
 	once_more never ftarn evict --all --wait
 	pid=$(tarnd_pid guardian)
+	[ -n "$pid" ] || pid=$(tarnd_pid guardian) # to ask that may be what failed
 	kill -TERM "$pid"
 	rig_wait 60 "the end of tarnd" rig_gone "$pid" || problem "does not stop"
 	if [ "$pid" = "$TARND_PID" ]; then wait "$pid" || problem "stops with status $?"; fi
