@@ -162,6 +162,7 @@ below() { [ "$(resident)" -le $(($1 << 20)) ]; }
 	layout_of new 60
 	tarn -q pull --keep=all "oci:$RIG/cold.oci:latest" --name cold
 	leave $((20 << 20))
+	sleep 2 # what was used within a second is not cold
 	tarn -q pull --keep=all "oci:$RIG/new.oci:latest" --name new
 	[ "$(counted bytes.evicted)" -gt 0 ]
 	tarn -q rm new
