@@ -442,5 +442,6 @@ int main(void)
 	if (seen == MAP_FAILED)
 		return 1;
 	cmocka_set_message_output(CM_OUTPUT_TAP);
-	return cmocka_run_group_tests_name("rights", tests, NULL, NULL);
+	return _cmocka_run_group_tests("rights", tests + BUT_STRICT(3),
+				       ARRAY_LEN(tests) - BUT_STRICT(3), NULL, NULL);
 }
