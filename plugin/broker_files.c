@@ -15,11 +15,17 @@ int broker_file_open(struct broker *b, const struct keep_request *rq, struct ans
 	return fd < 0 ? fd : answer_fd(a, fd);
 }
 
-/* A mounted layer's tar and image are what the kernel reads: they are never replaced. */
+/*
+ * A mounted layer's tar and image are what the kernel reads: they are never replaced. Where only
+ * others use the layer they have an image of their own, and ours may be no good.
+ */
 static bool is_mounted(struct broker *b, const struct keep_file *f)
 {
-	return (f->kind == KEEP_TAR || f->kind == KEEP_IMAGE) &&
-	       broker_layer(b, &f->key, &f->scope);
+	struct ward_layer *l = NULL;
+
+	if (f->kind == KEEP_TAR || f->kind == KEEP_IMAGE)
+		l = broker_layer(b, &f->key, &f->scope);
+	return l && (f->kind == KEEP_TAR || !broker_layer_let_go(b, l));
 }
 
 int broker_file_create(struct broker *b, const struct keep_request *rq, struct answer *a)

@@ -3,6 +3,7 @@
 #define PLUGIN_BROKER_INTERNAL_H
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #include "oci/base/err.h"
 #include "plugin/loop.h"
@@ -85,6 +86,20 @@ void broker_layer_reset(struct ward_layer *l);
 /* Marks and mounts one that is not mounted. */
 int broker_layer_new(struct broker *b, const struct keep_layer *rq, struct ward_layer **ret,
 		     struct err *e);
+/*
+ * The same for one that others use (others.h), which are to get EIO, and no zeros, whatever comes:
+ * *ret is set as soon as its tar is marked, also where mounting it has failed. It is live then, so
+ * that a stop leaves somebody behind for it, and has no image until KEEP_LAYER_MOUNT succeeds.
+ */
+int broker_layer_lost(struct broker *b, const struct keep_layer *rq, struct ward_layer **ret,
+		      struct err *e);
+/* Back to that state, so that its image can be made anew. False: somebody uses our mount of it. */
+bool broker_layer_let_go(struct broker *b, struct ward_layer *l);
+/*
+ * Unmounts it. 0, or -EBUSY while somebody still uses the file system: then it stays marked and
+ * ours. -ETXTBSY: only others do, for how long is theirs to say, and everything stays as it is.
+ */
+int broker_layer_take_down(struct broker *b, struct ward_layer *l);
 /* Unmounts layers without users; returns how many are left. */
 unsigned broker_umount_idle(struct broker *b);
 
@@ -109,8 +124,9 @@ void broker_recover_detached(struct broker *b);
 /* --- after all of a tarnd was killed (broker_lost.c) --- */
 
 /*
- * From the broker's thread, once in the life of a ward and before any engine is told of layers:
- * those that containers still use are marked and mounted again.
+ * From the broker's thread, before any engine is told of layers: those that containers still use
+ * are marked and mounted again, once in the life of a ward. Those that could not be mounted are
+ * kept until nobody uses them.
  */
 void broker_find_lost(struct broker *b);
 

@@ -45,9 +45,9 @@ int broker_describe_layer(struct broker *b, const struct ward_layer *l, struct a
 	a->rep.layer.fs_dev = l->fs_dev;
 	a->rep.layer.marked = l->marked;
 	a->fds[0] = fcntl(l->fd_fill, F_DUPFD_CLOEXEC, 0);
-	a->fds[1] = fcntl(l->fd_image, F_DUPFD_CLOEXEC, 0);
-	a->nfds = 2;
-	if (a->fds[0] >= 0 && a->fds[1] >= 0)
+	a->fds[1] = l->fd_image < 0 ? -1 : fcntl(l->fd_image, F_DUPFD_CLOEXEC, 0);
+	a->nfds = l->fd_image < 0 ? 1 : 2;
+	if (a->fds[0] >= 0 && (a->fds[1] >= 0 || a->nfds == 1))
 		return 0;
 	cleanup_closep(&a->fds[0]);
 	cleanup_closep(&a->fds[1]);
@@ -74,13 +74,16 @@ void broker_layer_reset(struct ward_layer *l)
 	atomic_store(&l->state, WARD_FREE);
 }
 
-static struct ward_layer *layer_claim(struct broker *b)
+static struct ward_layer *layer_claim(struct broker *b, const struct keep_layer *rq, uint32_t n)
 {
-	for (uint32_t i = 0; i < descriptors_layers(b->birth.descriptors); i++) {
+	for (uint32_t i = 0; i < n; i++) {
 		struct ward_layer *l = &b->ward->layer[i];
 
 		if (atomic_load(&l->state) == WARD_FREE) {
 			l->fd_mount = l->fd_image = l->fd_fill = -1;
+			l->tar_dev = l->tar_ino = l->fs_dev = 0;
+			l->diff_id = rq->diff_id;
+			l->scope = rq->scope;
 			atomic_store(&l->state, WARD_BUSY);
 			return l;
 		}
@@ -102,15 +105,14 @@ static int open_fill(struct broker *b, const struct keep_file *f, struct err *e)
 	return store_file_open(b->ward->fd_store, f, O_RDWR, e);
 }
 
-static int layer_stat(struct ward_layer *l, struct err *e)
+static int layer_stat(int fd, uint64_t *dev, uint64_t *ino, struct err *e)
 {
-	struct stat tar, fs;
+	struct stat st;
 
-	if (fstat(l->fd_fill, &tar) < 0 || fstat(l->fd_mount, &fs) < 0)
-		return err_errno(e, -errno, "a mounted layer");
-	l->tar_dev = tar.st_dev;
-	l->tar_ino = tar.st_ino;
-	l->fs_dev = fs.st_dev;
+	if (fstat(fd, &st) < 0)
+		return err_errno(e, -errno, "a layer");
+	*dev = st.st_dev;
+	*ino = st.st_ino;
 	return 0;
 }
 
@@ -151,6 +153,7 @@ static void look_for_others(struct broker *b, struct ward_layer *l)
 static int layer_mount_fs(struct broker *b, struct ward_layer *l, struct err *e)
 {
 	int r = l->fd_mount = mount_erofs(l->fd_image, l->fd_fill, e);
+	uint64_t root;
 
 	if (r < 0)
 		return r;
@@ -159,28 +162,34 @@ static int layer_mount_fs(struct broker *b, struct ward_layer *l, struct err *e)
 		return err_errno(e, r, "marking a layer's file system");
 	l->fs_mask = KEEP_MARK_EXEC;
 	mount_set_readahead(l->fd_mount, b->ward->settings.erofs_ra_kb);
-	r = layer_stat(l, e);
+	r = layer_stat(l->fd_mount, &l->fs_dev, &root, e);
 	return r < 0 ? r : others_note(b->ward->fd_store, l, l->fd_mount, e);
 }
 
 /* Mark before mount, always (law 1); also for a complete layer, or it could never be evicted. */
-static int layer_bring_up(struct broker *b, struct ward_layer *l, struct err *e)
+static int layer_supervise(struct broker *b, struct ward_layer *l, struct err *e)
 {
 	struct keep_file f = {.kind = KEEP_TAR, .key = l->diff_id, .scope = l->scope};
 	int r = l->fd_fill = open_fill(b, &f, e);
 
+	if (r >= 0)
+		r = layer_stat(l->fd_fill, &l->tar_dev, &l->tar_ino, e);
 	if (r < 0)
 		return r;
 	look_for_others(b, l);
-	f.kind = KEEP_IMAGE;
-	r = l->fd_image = store_file_open(b->ward->fd_store, &f, O_RDONLY, e);
-	if (r < 0)
-		return r;
 	r = fan_mark_content(b->ward->fd_content, l->fd_fill, true);
 	if (r < 0)
 		return err_errno(e, r, "marking a layer's tar");
 	l->marked = 1;
-	return layer_mount_fs(b, l, e);
+	return 0;
+}
+
+static int layer_open_and_mount(struct broker *b, struct ward_layer *l, struct err *e)
+{
+	struct keep_file f = {.kind = KEEP_IMAGE, .key = l->diff_id, .scope = l->scope};
+	int r = l->fd_image = store_file_open(b->ward->fd_store, &f, O_RDONLY, e);
+
+	return r < 0 ? r : layer_mount_fs(b, l, e);
 }
 
 /*
@@ -198,9 +207,9 @@ static int layer_mount_again(struct broker *b, struct ward_layer *l, struct err 
 	if (r < 0)
 		return err_errno(e, r, "marking a layer's tar");
 	l->marked = 1;
-	r = layer_mount_fs(b, l, e);
+	r = l->fd_image < 0 ? layer_open_and_mount(b, l, e) : layer_mount_fs(b, l, e);
 	if (r < 0)
-		ward_close(&l->fd_mount);
+		broker_layer_let_go(b, l); /* the next try may find another image */
 	return r;
 }
 
@@ -212,20 +221,21 @@ static void layer_undo(struct broker *b, struct ward_layer *l)
 	broker_layer_reset(l);
 }
 
-/*
- * 0, or -EBUSY while somebody still uses the file system: then it stays marked and ours. -ETXTBSY:
- * only others do (others.h), for how long is theirs to say, and everything stays as it is.
- */
-static int layer_take_down(struct broker *b, struct ward_layer *l)
+static void layer_close_mount(struct broker *b, struct ward_layer *l)
+{
+	if (l->fd_mount < 0)
+		return;
+	fan_mark_fs(b->ward->fd_exec, l->fd_mount, 0);
+	ward_close(&l->fd_mount);
+}
+
+int broker_layer_take_down(struct broker *b, struct ward_layer *l)
 {
 	if (l->users > 0)
 		return -EBUSY;
 	if (others_live(l))
 		return -ETXTBSY;
-	if (l->fd_mount >= 0) {
-		fan_mark_fs(b->ward->fd_exec, l->fd_mount, 0);
-		ward_close(&l->fd_mount);
-	}
+	layer_close_mount(b, l);
 	if (!tar_released(l->fd_fill, l->shared ? 1 : RELEASE_TRIES))
 		return -EBUSY;
 	others_forget(b->ward->fd_store, l);
@@ -236,7 +246,7 @@ static int layer_take_down(struct broker *b, struct ward_layer *l)
 int broker_layer_new(struct broker *b, const struct keep_layer *rq, struct ward_layer **ret,
 		     struct err *e)
 {
-	struct ward_layer *l = layer_claim(b);
+	struct ward_layer *l = layer_claim(b, rq, descriptors_layers(b->birth.descriptors));
 	int r;
 
 	if (!l)
@@ -244,9 +254,9 @@ int broker_layer_new(struct broker *b, const struct keep_layer *rq, struct ward_
 			       "more than %u layers mounted at once (%u descriptors: ulimit -n, "
 			       "LimitNOFILE=)",
 			       descriptors_layers(b->birth.descriptors), b->birth.descriptors);
-	l->diff_id = rq->diff_id;
-	l->scope = rq->scope;
-	r = layer_bring_up(b, l, e);
+	r = layer_supervise(b, l, e);
+	if (r == 0)
+		r = layer_open_and_mount(b, l, e);
 	if (r < 0) {
 		layer_undo(b, l);
 		return r;
@@ -256,12 +266,38 @@ int broker_layer_new(struct broker *b, const struct keep_layer *rq, struct ward_
 	return 0;
 }
 
+int broker_layer_lost(struct broker *b, const struct keep_layer *rq, struct ward_layer **ret,
+		      struct err *e)
+{
+	struct ward_layer *l = layer_claim(b, rq, LIMIT_MOUNTED);
+	int r = l ? layer_supervise(b, l, e) : err_set(e, -ENOSPC, "too many layers mounted");
+
+	if (r == 0) {
+		atomic_store(&l->state, WARD_LIVE);
+		r = layer_open_and_mount(b, l, e);
+	}
+	if (r == 0 || (l && l->marked && broker_layer_let_go(b, l)))
+		*ret = l;
+	else if (l)
+		layer_undo(b, l);
+	return r;
+}
+
+bool broker_layer_let_go(struct broker *b, struct ward_layer *l)
+{
+	if (l->users > 0 || !l->shared)
+		return false;
+	layer_close_mount(b, l);
+	ward_close(&l->fd_image);
+	return true;
+}
+
 int broker_layer_mount(struct broker *b, const struct keep_request *rq, struct answer *a)
 {
 	struct ward_layer *l = broker_layer(b, &rq->layer.diff_id, &rq->layer.scope);
 	int r = 0;
 
-	if (l && l->fd_mount < 0 && layer_take_down(b, l) == 0)
+	if (l && l->fd_mount < 0 && broker_layer_take_down(b, l) == 0)
 		l = NULL;
 	a->rep.layer.fresh = !l || l->fd_mount < 0;
 	if (!l)
@@ -289,7 +325,7 @@ int broker_layer_umount(struct broker *b, const struct keep_request *rq, struct 
 	if (!l)
 		return 0;
 	broker_drain_inotify(b);
-	r = layer_take_down(b, l);
+	r = broker_layer_take_down(b, l);
 	return r < 0 ? err_set(&a->err, r, "the layer is in use") : 0;
 }
 
@@ -353,7 +389,7 @@ unsigned broker_umount_idle(struct broker *b)
 	for (int i = 0; i < LIMIT_MOUNTED; i++) {
 		struct ward_layer *l = &b->ward->layer[i];
 
-		if (atomic_load(&l->state) == WARD_LIVE && layer_take_down(b, l) < 0)
+		if (atomic_load(&l->state) == WARD_LIVE && broker_layer_take_down(b, l) < 0)
 			left++;
 	}
 	return left;

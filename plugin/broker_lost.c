@@ -17,6 +17,7 @@
 #include "plugin/store/files.h"
 
 #define AGAIN_MS 1000    /* a read that began without a mark has come to its end by then */
+#define LOOK_MS  5000    /* how often it is looked whether one is in use still */
 #define LIST_MAX 0x80000 /* what nobody acknowledges does not grow for ever */
 #define LINE_LEN (24 + DIGEST_TEXT)
 
@@ -37,20 +38,6 @@ static void remember(const struct find *f, const struct digest *diff_id)
 		log_error("layer %s: `tarn status` cannot be told of it", text);
 }
 
-/*
- * It cannot be mounted here, and so not be served. With a mark on its tar readers get EIO, and no
- * zeros.
- */
-static void mark_only(struct broker *b, const struct digest *diff_id, const struct digest *scope)
-{
-	const struct keep_file f = {.kind = KEEP_TAR, .key = *diff_id, .scope = *scope};
-	_cleanup_fd_ int tar = store_file_open(b->ward->fd_store, &f, O_PATH, NULL);
-	int r = tar < 0 ? tar : fan_mark_content(b->ward->fd_content, tar, true);
-
-	if (r < 0)
-		log_error("its readers see zeros: marking its tar: %s", err_words(r));
-}
-
 static void found(void *ctx, const struct digest *diff_id, const struct digest *scope)
 {
 	struct find *f = ctx;
@@ -63,14 +50,15 @@ static void found(void *ctx, const struct digest *diff_id, const struct digest *
 	if (l)
 		return;
 	remember(f, diff_id);
-	if (broker_layer_new(f->broker, &rq, &l, &e) < 0) {
+	if (broker_layer_lost(f->broker, &rq, &l, &e) < 0) {
 		f->failed++;
 		log_error("layer %s is in use since before every process of tarnd was killed, and "
-			  "cannot be served: %s",
-			  digest_text(diff_id, text), e.text);
-		mark_only(f->broker, diff_id, scope);
-		return;
+			  "cannot be mounted as it is, its readers %s: %s",
+			  digest_text(diff_id, text), l ? "get EIO until it can" : "see zeros",
+			  e.text);
 	}
+	if (!l)
+		return;
 	/* For an engine that nobody can tell: alone.h. There is none yet. */
 	for (uint32_t i = 0; i < l->nothers; i++)
 		slots_mounted(f->broker->birth.slots, l->other[i].dev, true);
@@ -134,10 +122,30 @@ static void supervise_again(struct broker *b)
 			  err_words(r));
 }
 
+/* No engine knows of those that are not mounted, and so none says when they can go. */
+static void look_after(void *ctx)
+{
+	struct broker *b = ctx;
+	bool any = false;
+
+	for (int i = 0; i < LIMIT_MOUNTED && !b->finishing; i++) {
+		struct ward_layer *l = &b->ward->layer[i];
+
+		if (atomic_load(&l->state) != WARD_LIVE || l->fd_image >= 0)
+			continue;
+		if (broker_layer_take_down(b, l) == 0)
+			continue;
+		l->shared = 1; /* somebody has its tar open, whoever it is */
+		any = true;
+	}
+	if (any)
+		loop_after(b->loop, LOOK_MS, look_after, b, NULL);
+}
+
 void broker_find_lost(struct broker *b)
 {
-	if (b->ward->looked)
-		return;
-	supervise_again(b);
+	if (!b->ward->looked)
+		supervise_again(b);
 	b->ward->looked = 1;
+	look_after(b);
 }

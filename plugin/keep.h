@@ -45,7 +45,8 @@ enum keep_op {
 	/* the keeper's own messages, seq 0 */
 	KEEP_TELL_BEGIN =
 		100,        /* pid: what follows is for the HELLO of this engine, from the start */
-	KEEP_TELL_LAYER,    /* during HELLO: a mounted layer, with fds like KEEP_LAYER_MOUNT */
+	KEEP_TELL_LAYER,    /* during HELLO: a mounted layer, with fds like KEEP_LAYER_MOUNT; no
+			       image: others use it, and it has yet to be mounted */
 	KEEP_TELL_ATTACHED, /* during HELLO: a live attachment */
 	KEEP_TELL_FETCHER,  /* a pooled fetcher: fds socket, buffer; pid */
 	KEEP_TELL_READY,    /* end of the answer to HELLO; fd: listening control socket */

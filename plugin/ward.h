@@ -20,7 +20,7 @@
  * An entry's state is written last when it becomes valid and first when it goes: a keeper that was
  * killed half-way leaves a BUSY entry, and the next one undoes it.
  */
-#define WARD_VERSION  5
+#define WARD_VERSION  6
 #define WARD_ATTACHED 1024 /* root file systems at once on one host */
 #define WARD_OTHERS   8    /* superblocks of one layer that earlier tarnds left */
 #define WARD_FETCHERS 320  /* the pool and one-shot fetchers of pulls */
@@ -36,9 +36,9 @@ struct ward_layer {
 	_Atomic uint32_t state; /* enum ward_state */
 	uint32_t users;         /* live attachments that have it as a lower */
 	struct digest diff_id, scope;
-	int32_t fd_fill; /* O_RDWR on the tar, opened before the mark */
-	int32_t fd_image;
-	int32_t fd_mount; /* detached EROFS mount */
+	int32_t fd_fill;  /* O_RDWR on the tar, opened before the mark */
+	int32_t fd_image; /* -1: others use it, and it could not be mounted (broker_layer_lost) */
+	int32_t fd_mount; /* detached EROFS mount; -1: none, and the tar is still in use */
 	uint64_t tar_dev, tar_ino, fs_dev;
 	uint32_t marked;  /* content mark on */
 	uint32_t fs_mask; /* KEEP_MARK_* on the superblock */

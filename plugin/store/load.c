@@ -237,22 +237,50 @@ int layer_mount(struct engine *en, const struct digest *diff_id, const struct di
 	return r;
 }
 
+/* Its readers get EIO without it, so that what may pass is waited for. */
+static int build_patiently(struct engine *en, const struct keep_reply *msg, int fds[2],
+			   bool *ret_image_bad, struct layer **ret, struct err *e)
+{
+	int r = layer_build(en, msg, fds, ret_image_bad, ret, e);
+
+	for (int i = 0; r < 0 && r != -EBADMSG && i < ADOPT_AGAIN; i++) {
+		usleep(ADOPT_PAUSE_US << i);
+		*e = (struct err)ERR_INIT;
+		r = layer_build(en, msg, fds, ret_image_bad, ret, e);
+	}
+	return r;
+}
+
+/*
+ * Where the keeper has no image, or none that is any good, one is made; it refuses that where
+ * somebody uses what is mounted.
+ */
+static int adopt(struct engine *en, const struct keep_reply *msg, int fds[2], struct layer **ret,
+		 struct err *e)
+{
+	const struct digest *diff_id = &msg->layer.diff_id, *scope = &msg->layer.scope;
+	struct err why = ERR_INIT;
+	bool image_bad;
+	int r;
+
+	if (fds[1] < 0)
+		return mount_and_build(en, diff_id, scope, false, ret, e);
+	r = build_patiently(en, msg, fds, &image_bad, ret, e);
+	if (r == 0 || !image_bad || make_image(en, diff_id, scope, &why) < 0)
+		return r;
+	*e = (struct err)ERR_INIT;
+	return mount_and_build(en, diff_id, scope, true, ret, e);
+}
+
 int layer_adopt(struct engine *en, const struct keep_reply *msg, int fds[2], struct err *e)
 {
 	struct ask a = {.en = en, .diff_id = &msg->layer.diff_id, .scope = &msg->layer.scope};
 	_cleanup_claim_ struct claim c = CLAIM_INIT;
-	bool image_bad;
 	int r = 0;
 
 	claim_take(&c, CLAIM_MOUNT, &msg->layer.diff_id, NULL, NULL);
 	if (!loop_call(en->loop, find, &a)) {
-		r = layer_build(en, msg, fds, &image_bad, &a.l, e);
-		/* Its readers get EIO without it, so that what may pass is waited for. */
-		for (int i = 0; r < 0 && r != -EBADMSG && i < ADOPT_AGAIN; i++) {
-			usleep(ADOPT_PAUSE_US << i);
-			*e = (struct err)ERR_INIT;
-			r = layer_build(en, msg, fds, &image_bad, &a.l, e);
-		}
+		r = adopt(en, msg, fds, &a.l, e);
 		if (r == 0)
 			loop_call(en->loop, insert, &a);
 	}

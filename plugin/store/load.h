@@ -37,7 +37,8 @@ void layer_umount(struct engine *en, struct layer *l);
 
 /*
  * The keeper said that this layer is mounted already (KEEP_TELL_LAYER): an engine before us had
- * it. It is listed without a reference. @fds: fill and image; taken over in any case.
+ * it. It is listed without a reference. @fds: fill and image, -1 where it has yet to be mounted (a
+ * layer that all of a tarnd died over); taken over in any case.
  */
 int layer_adopt(struct engine *en, const struct keep_reply *msg, int fds[2], struct err *e);
 

@@ -156,6 +156,7 @@ kill_guardian_and_keeper() {
 	kill -KILL "$TARND_PID" "$keeper"
 	wait "$TARND_PID" || true
 	TARND_PID=''
+	rig_wait 20 "the end of the keeper" rig_gone "$keeper"
 }
 
 @test "guardian and keeper are killed at once: nobody serves beside what they leave" {
