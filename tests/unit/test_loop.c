@@ -67,7 +67,7 @@ static void timers_run_in_order(void **state)
 	loop_after(loop, 20, mark, (void *)"c", NULL); /* of two at one time the first made */
 	run();
 	assert_string_equal(trail, "abcd");
-	assert_in_range(clock_ms() - begin, 59, 5000);
+	assert_true(clock_ms() - begin >= 59);
 }
 
 static struct loop_timer *other;
@@ -335,7 +335,7 @@ static void the_clock_goes_on(void **state)
 	uint64_t a = clock_ns();
 
 	usleep(2000);
-	assert_in_range(clock_ns() - a, 1900000, 2000000000);
+	assert_true(clock_ns() - a >= 1900000);
 }
 
 /* --- where memory is short --- */
