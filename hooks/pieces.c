@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hooks/pieces.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -18,27 +17,9 @@
 /* Directories that a runtime made to mount on are not nested deeper than a mount's path. */
 #define CLEAR_DEPTH 64
 
-static void closedirp(DIR **d)
+static int open_list(int dir, const char *name)
 {
-	if (*d)
-		closedir(*d);
-}
-
-static DIR *open_list(int dir, const char *name)
-{
-	int fd = fd_open_beneath(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-	if (fd >= 0 && !d)
-		close(fd);
-	if (fd < 0)
-		errno = -fd;
-	return d;
-}
-
-static bool is_dots(const char *name)
-{
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+	return fd_open_beneath(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 }
 
 /* --- from the image --- */
@@ -68,34 +49,38 @@ static int take_one(struct piece *p, int image)
 	return p->fd < 0 ? p->fd : 0;
 }
 
+struct taking {
+	struct pieces *ps;
+	struct err *e;
+};
+
+static int take_entry(void *ctx, int image, const char *name)
+{
+	struct taking *t = ctx;
+	struct piece *p = &t->ps->v[t->ps->n];
+	int r;
+
+	if (t->ps->n == LIMIT_GRAFTS)
+		return err_set(t->e, -E2BIG,
+			       "the image's root directory has more than %d entries: this "
+			       "runtime needs tarn-runtime in front of it",
+			       LIMIT_GRAFTS);
+	memcpy(p->name, name, strnlen(name, LIMIT_FILE_NAME));
+	p->fd = -1;
+	t->ps->n++;
+	r = take_one(p, image);
+	return r < 0 ? err_errno(t->e, r, "/%.200s of the image", p->name) : 0;
+}
+
 int pieces_take(int image, struct pieces *ret, struct err *e)
 {
-	_cleanup_(closedirp) DIR *d = open_list(image, ".");
+	struct taking t = {.ps = ret, .e = e};
+	int r;
 
-	if (!d)
-		return err_errno(e, -errno, "the image's root directory");
 	ret->v = calloc(LIMIT_GRAFTS, sizeof(*ret->v));
-	if (!ret->v)
-		return err_errno(e, -ENOMEM, "the image's root directory");
-	for (struct dirent *de = readdir(d); de; de = readdir(d)) {
-		struct piece *p = &ret->v[ret->n];
-		int r;
-
-		if (is_dots(de->d_name))
-			continue;
-		if (ret->n == LIMIT_GRAFTS)
-			return err_set(e, -E2BIG,
-				       "the image's root directory has more than %d entries: this "
-				       "runtime needs tarn-runtime in front of it",
-				       LIMIT_GRAFTS);
-		memcpy(p->name, de->d_name, strnlen(de->d_name, LIMIT_FILE_NAME));
-		p->fd = -1;
-		ret->n++;
-		r = take_one(p, image);
-		if (r < 0)
-			return err_errno(e, r, "/%.200s of the image", p->name);
-	}
-	return 0;
+	r = ret->v ? fd_each_entry(open_list(image, "."), take_entry, &t) : -ENOMEM;
+	/* What was wrong with an entry was said. */
+	return r < 0 && !e->code ? err_errno(e, r, "the image's root directory") : r;
 }
 
 void pieces_free(struct pieces *ps)
@@ -111,12 +96,12 @@ void pieces_free(struct pieces *ps)
 /* --- into the stub --- */
 
 /* Removes what nobody can miss: links, empty files, and directories of nothing else. */
-static int clear(int dir, const char *name, int depth)
+static int clear(void *ctx, int dir, const char *name)
 {
-	_cleanup_(closedirp) DIR *d = NULL;
+	int depth = *(const int *)ctx - 1, r;
 	struct stat st;
 
-	if (depth == 0)
+	if (depth < 0)
 		return -ELOOP;
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
@@ -125,16 +110,17 @@ static int clear(int dir, const char *name, int depth)
 			return -ENOTEMPTY;
 		return unlinkat(dir, name, 0) < 0 ? -errno : 0;
 	}
-	d = open_list(dir, name);
-	if (!d)
-		return -errno;
-	for (struct dirent *de = readdir(d); de; de = readdir(d)) {
-		int r = is_dots(de->d_name) ? 0 : clear(dirfd(d), de->d_name, depth - 1);
-
-		if (r < 0)
-			return r;
-	}
+	r = fd_each_entry(open_list(dir, name), clear, &depth);
+	if (r < 0)
+		return r;
 	return unlinkat(dir, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+static int clear_away(int dir, const char *name)
+{
+	int depth = CLEAR_DEPTH;
+
+	return clear(&depth, dir, name);
 }
 
 static int place_link(const struct piece *p, int stub)
@@ -144,7 +130,7 @@ static int place_link(const struct piece *p, int stub)
 
 	if (r == 0 && strcmp(old, p->link) == 0)
 		return 0;
-	r = clear(stub, p->name, CLEAR_DEPTH);
+	r = clear_away(stub, p->name);
 	if (r < 0)
 		return r;
 	return symlinkat(p->link, stub, p->name) < 0 ? -errno : 0;
@@ -170,7 +156,7 @@ static int make_place(const struct piece *p, int stub)
 		return p->dir ? fd_mkdir(stub, p->name, 0755) : make_file(stub, p->name);
 	if (r < 0 || (!S_ISLNK(st.st_mode) && S_ISDIR(st.st_mode) == p->dir))
 		return r;
-	r = clear(stub, p->name, CLEAR_DEPTH);
+	r = clear_away(stub, p->name);
 	if (r < 0)
 		return r;
 	return p->dir ? fd_mkdir(stub, p->name, 0755) : make_file(stub, p->name);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hooks/target.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,6 +15,7 @@
 #include "hooks/mnt.h"
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
+#include "oci/base/fd.h"
 
 void target_close(struct target *t)
 {
@@ -113,25 +113,19 @@ static bool in_mount(int fdinfo, const char *name, int mount)
 	return !at || strtol(at + strlen("mnt_id:"), NULL, 10) == mount;
 }
 
-static void closedirp(DIR **d)
+static int look_at_fd(void *ctx, int dir, const char *name)
 {
-	if (*d)
-		closedir(*d);
+	return in_mount(dir, name, *(const int *)ctx);
 }
 
 bool target_pinned(const struct target *t)
 {
-	int fd = openat(t->proc, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_(closedirp) DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	int fd = fd_open_beneath(t->proc, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 
-	if (!d) {
-		cleanup_closep(&fd);
-		return true;
-	}
-	for (struct dirent *de = readdir(d); de; de = readdir(d))
-		if (de->d_name[0] != '.' && in_mount(dirfd(d), de->d_name, t->mount))
-			return true;
-	return false;
+	int mount = t->mount;
+
+	/* In doubt it is. */
+	return fd_each_entry(fd, look_at_fd, &mount) != 0;
 }
 
 /* --- going in --- */

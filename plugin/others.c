@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/others.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -181,37 +180,41 @@ bool others_any(struct ward *w)
 	return false;
 }
 
-static void closedirp(DIR **d)
+struct search {
+	int store; /* borrowed */
+	others_fn *fn;
+	void *ctx;
+	unsigned n;
+};
+
+static int look_at_record(void *ctx, int dir, const char *file)
 {
-	if (*d)
-		closedir(*d);
+	struct search *s = ctx;
+	struct ward_other living[WARD_OTHERS];
+	struct digest diff_id, scope;
+	char name[NAME_LEN];
+
+	if (!parse_name(file, &diff_id, &scope))
+		return 0;
+	name_of(name, &diff_id, &scope);
+	if (read_living(s->store, name, living) == 0) {
+		unlinkat(dir, file, 0);
+		return 0;
+	}
+	s->n++;
+	s->fn(s->ctx, &diff_id, &scope);
+	return 0;
 }
 
-unsigned others_each(int store,
-		     void (*fn)(void *ctx, const struct digest *diff_id,
-				const struct digest *scope),
-		     void *ctx)
+unsigned others_each(int store, others_fn *fn, void *ctx)
 {
-	int dir = fd_open_beneath(store, "mounted", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	_cleanup_(closedirp) DIR *d = dir < 0 ? NULL : fdopendir(dir);
-	struct ward_other living[WARD_OTHERS];
-	unsigned n = 0;
+	struct search s = {.store = store, .fn = fn, .ctx = ctx};
+	int r = fd_each_entry(
+		fd_open_beneath(store, "mounted", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0),
+		look_at_record, &s);
 
-	if (!d)
-		cleanup_closep(&dir);
-	for (struct dirent *de = d ? readdir(d) : NULL; de; de = readdir(d)) {
-		struct digest diff_id, scope;
-		char name[NAME_LEN];
-
-		if (!parse_name(de->d_name, &diff_id, &scope))
-			continue;
-		name_of(name, &diff_id, &scope);
-		if (read_living(store, name, living) == 0) {
-			unlinkat(store, name, 0);
-			continue;
-		}
-		n++;
-		fn(ctx, &diff_id, &scope);
-	}
-	return n;
+	if (r < 0 && r != -ENOENT)
+		log_error("store: mounted: layers that are in use may not be known: %s",
+			  err_words(r));
+	return s.n;
 }

@@ -41,9 +41,7 @@ bool others_any(struct ward *w);
  * Calls @fn for every layer of which a superblock of an earlier tarnd lives; a record of which none
  * does is removed. Returns how many.
  */
-unsigned others_each(int store,
-		     void (*fn)(void *ctx, const struct digest *diff_id,
-				const struct digest *scope),
-		     void *ctx);
+typedef void others_fn(void *ctx, const struct digest *diff_id, const struct digest *scope);
+unsigned others_each(int store, others_fn *fn, void *ctx);
 
 #endif

@@ -233,6 +233,26 @@ int fd_publish_rename(int dirfd, const char *tmp, const char *name, struct err *
 	return 0;
 }
 
+int fd_each_entry(int fd, fd_entry_fn *fn, void *ctx)
+{
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+	int r = 0;
+
+	if (!dir) {
+		r = fd < 0 ? fd : -errno;
+		cleanup_closep(&fd);
+		return r;
+	}
+	while (r == 0 && (errno = 0, d = readdir(dir)))
+		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
+			r = fn(ctx, dirfd(dir), d->d_name);
+	if (r == 0)
+		r = -errno;
+	closedir(dir);
+	return r;
+}
+
 int fd_mkdir(int dirfd, const char *name, mode_t mode)
 {
 	struct stat st;
@@ -276,6 +296,7 @@ int fd_set_cloexec(int fd, int on)
 struct removal {
 	int topfd;       /* borrowed */
 	uint64_t serial; /* of the last fresh name */
+	bool seen;       /* an entry of the top, in this pass */
 };
 
 /* Unlinks a file or an empty directory. -ENOTEMPTY: it is a directory with something in it. */
@@ -310,50 +331,22 @@ static int open_tree_dir(int dirfd, const char *name)
 			     RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
 }
 
-typedef int (*entry_fn)(struct removal *rm, int dirfd, const char *name);
-
-/* Calls @fn for each entry. Returns how many there were, or the first failure. Takes @fd. */
-static int for_each_entry(struct removal *rm, int fd, entry_fn fn)
-{
-	DIR *dir = fdopendir(fd);
-	struct dirent *d;
-	int seen = 0;
-	int r = 0;
-
-	if (!dir) {
-		r = -errno;
-		close(fd);
-		return r;
-	}
-	while (r == 0 && (errno = 0, d = readdir(dir))) {
-		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
-			continue;
-		seen = 1;
-		r = fn(rm, dirfd(dir), d->d_name);
-	}
-	if (r == 0 && !d)
-		r = -errno;
-	closedir(dir);
-	return r < 0 ? r : seen;
-}
-
-static int flatten_entry(struct removal *rm, int dirfd, const char *name)
+static int flatten_entry(void *ctx, int dirfd, const char *name)
 {
 	int r = remove_one(dirfd, name);
 
-	return r == -ENOTEMPTY ? move_to_top(rm, dirfd, name) : r;
+	return r == -ENOTEMPTY ? move_to_top(ctx, dirfd, name) : r;
 }
 
-static int top_entry(struct removal *rm, int dirfd, const char *name)
+static int top_entry(void *ctx, int dirfd, const char *name)
 {
+	struct removal *rm = ctx;
 	int r = remove_one(dirfd, name);
 
+	rm->seen = true;
 	if (r != -ENOTEMPTY)
 		return r;
-	r = open_tree_dir(dirfd, name);
-	if (r < 0)
-		return r;
-	r = for_each_entry(rm, r, flatten_entry);
+	r = fd_each_entry(open_tree_dir(dirfd, name), flatten_entry, rm);
 	return r < 0 ? r : remove_one(dirfd, name);
 }
 
@@ -371,9 +364,8 @@ int fd_remove_tree(int dirfd, const char *name)
 	rm.topfd = top;
 	/* Passes over the top until one finds nothing: entries arrive while it is being read. */
 	do {
-		int again = open_tree_dir(top, ".");
-
-		r = again < 0 ? again : for_each_entry(&rm, again, top_entry);
-	} while (r > 0);
+		rm.seen = false;
+		r = fd_each_entry(open_tree_dir(top, "."), top_entry, &rm);
+	} while (r == 0 && rm.seen);
 	return r < 0 ? r : remove_one(dirfd, name);
 }

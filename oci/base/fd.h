@@ -37,6 +37,14 @@ int fd_publish(int dirfd, const char *name, const void *data, size_t len, mode_t
 /* The last step alone, for a file that was written under @tmp (already fsynced by the writer). */
 int fd_publish_rename(int dirfd, const char *tmp, const char *name, struct err *e);
 
+/*
+ * Calls @fn for each entry of a directory but "." and "..", in no order, until it returns other
+ * than 0. Takes @fd, and what open*() said in its place: a negative one is returned. Returns what
+ * @fn returned last, 0 after the last entry, -errno when not all of them could be read.
+ */
+typedef int fd_entry_fn(void *ctx, int dirfd, const char *name);
+int fd_each_entry(int fd, fd_entry_fn *fn, void *ctx);
+
 /* mkdirat that takes an existing directory for success. 0 or -errno. */
 int fd_mkdir(int dirfd, const char *name, mode_t mode);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/cli/bundle.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -123,23 +122,15 @@ int bundle_take_option(const struct cli *cli, int id, struct bundle_want *w)
 
 /* --- the directory --- */
 
-static void closedirp(DIR **d)
+static int not_empty(void *ctx, int dir, const char *name)
 {
-	if (*d)
-		closedir(*d);
+	return -ENOTEMPTY;
 }
 
 static int check_empty(int dir)
 {
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_(closedirp) DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!d)
-		return -errno;
-	for (struct dirent *de = readdir(d); de; de = readdir(d))
-		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
-			return -ENOTEMPTY;
-	return 0;
+	return fd_each_entry(fd_open_beneath(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0),
+			     not_empty, NULL);
 }
 
 static int fill_dir(int dir, const struct buf *config, struct err *e)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/cli/inits.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 
 #include "hooks/mountinfo.h"
 #include "oci/base/cleanup.h"
+#include "oci/base/fd.h"
 #include "plugin/ctl/proc.h"
 
 /* Where the store has what a container writes: STORE/containers/ID/upper. */
@@ -77,32 +77,38 @@ static int look_at_root(int proc, struct init *one)
 	return r;
 }
 
+struct search {
+	ino_t ours; /* our mount namespace */
+	struct inits *ret;
+};
+
 /* Most processes of a host share our mounts: they need not be read. */
-static void look_at_process(int all, const char *name, ino_t ours, struct inits *ret)
+static int look_at_process(void *ctx, int all, const char *name)
 {
-	_cleanup_fd_ int proc = openat(all, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	const struct search *s = ctx;
+	const bool is_process = name[0] >= '1' && name[0] <= '9';
+	_cleanup_fd_ int proc =
+		is_process ? openat(all, name, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	struct init one = {.pid = (int32_t)strtol(name, NULL, 10)};
 	struct stat ns;
 
-	if (proc < 0 || fstatat(proc, "ns/mnt", &ns, 0) < 0 || ns.st_ino == ours)
-		return;
+	if (proc < 0 || fstatat(proc, "ns/mnt", &ns, 0) < 0 || ns.st_ino == s->ours)
+		return 0;
 	if (look_at_root(proc, &one) == 0 && proc_start(one.pid, &one.start) == 0)
-		add(ret, &one);
+		add(s->ret, &one);
+	return 0;
 }
 
 void inits_find(struct inits *ret)
 {
-	DIR *d = opendir("/proc");
+	struct search s = {.ret = ret};
 	struct stat ns;
 
 	*ret = (struct inits){.n = 0};
-	if (!d)
+	if (stat("/proc/self/ns/mnt", &ns) < 0)
 		return;
-	if (stat("/proc/self/ns/mnt", &ns) == 0)
-		for (struct dirent *de = readdir(d); de; de = readdir(d))
-			if (de->d_name[0] >= '1' && de->d_name[0] <= '9')
-				look_at_process(dirfd(d), de->d_name, ns.st_ino, ret);
-	closedir(d);
+	s.ours = ns.st_ino;
+	fd_each_entry(open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), look_at_process, &s);
 }
 
 void inits_free(struct inits *in)

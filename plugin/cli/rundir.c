@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/cli/rundir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -105,14 +104,21 @@ static bool is_attached(const struct json *rows, const char *id)
 	return false;
 }
 
-static int collect_one(int dir, const char *name, const struct json *rows, struct rundir_gone *ret)
+struct collection {
+	const struct json *rows;  /* what `status` says; borrowed */
+	struct rundir_gone *gone; /* borrowed */
+};
+
+static int collect_one(void *ctx, int dir, const char *name)
 {
+	const struct collection *c = ctx;
+	struct rundir_gone *ret = c->gone;
 	char id[LIMIT_NAME];
 	_cleanup_fd_ int lock = -1;
 	void *more;
 
 	snprintf(id, sizeof(id), "%s", name);
-	if (!rundir_id(id) || is_attached(rows, id))
+	if (!rundir_id(id) || is_attached(c->rows, id))
 		return 0;
 	lock = lock_orphan(dir, name);
 	if (lock < 0 || container_known(id))
@@ -126,46 +132,33 @@ static int collect_one(int dir, const char *name, const struct json *rows, struc
 	return 0;
 }
 
-static int collect_all(DIR *d, const struct json *rows, struct rundir_gone *ret)
-{
-	int r = 0;
-
-	for (struct dirent *de = readdir(d); de && r == 0; de = readdir(d))
-		r = collect_one(dirfd(d), de->d_name, rows, ret);
-	return r;
-}
-
 /* One that others can write to is not where `tarn run` keeps anything. */
-static DIR *open_rundir(const char *path)
+static int open_rundir(const char *path)
 {
 	_cleanup_fd_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
-	DIR *d;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 022))
-		return NULL;
-	d = fdopendir(fd);
-	if (d)
-		fd = -1;
-	return d;
+		return -1;
+	return take_fd(&fd);
 }
 
 int rundir_collect(const struct cli *cli, struct rundir_gone *ret, struct err *e)
 {
 	_cleanup_request_ struct request rq = {0};
 	_cleanup_answer_ struct answer a = {0};
-	DIR *d;
-	int r = request_open(&rq, "status", e);
+	struct collection c = {.gone = ret};
+	int dir, r = request_open(&rq, "status", e);
 
 	if (r == 0)
 		r = ask(cli, &rq, &a, e);
 	if (r < 0)
 		return r;
-	d = open_rundir(private_rundir());
-	if (!d)
+	dir = open_rundir(private_rundir());
+	if (dir < 0)
 		return 0;
-	r = collect_all(d, a.rows, ret);
-	closedir(d);
+	c.rows = a.rows;
+	r = fd_each_entry(dir, collect_one, &c);
 	return r < 0 ? err_errno(e, r, "bundles in %.300s", private_rundir()) : 0;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/store/files.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -213,33 +212,30 @@ static bool listed(int dir, uint32_t kind, const char *name, struct digest *ret)
 	return faccessat(dir, index, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static void closedirp(DIR **d)
+struct listing {
+	uint32_t kind;
+	int out; /* borrowed */
+};
+
+static int list_entry(void *ctx, int dir, const char *name)
 {
-	if (*d)
-		closedir(*d);
+	const struct listing *l = ctx;
+	struct digest digest;
+
+	return listed(dir, l->kind, name, &digest) ? fd_write_full(l->out, &digest, sizeof(digest))
+						   : 0;
 }
 
 int store_list(int store, uint32_t kind, struct err *e)
 {
 	const char *dir = kind == KEEP_RECORD ? "images" : "layers";
 	_cleanup_fd_ int out = memfd_create("tarn-list", MFD_CLOEXEC);
-	_cleanup_(closedirp) DIR *d = NULL;
-	struct digest digest;
-	int fd, r = 0;
+	struct listing l = {.kind = kind, .out = out};
+	int r;
 
 	if (kind != KEEP_RECORD && kind != KEEP_INDEX)
 		return store_leftovers(store, kind, e);
-	fd = open_dir(store, dir);
-	if (fd < 0 || out < 0)
-		return err_errno(e, fd < 0 ? fd : -errno, "store: %s", dir);
-	d = fdopendir(fd);
-	if (!d) {
-		close(fd);
-		return err_errno(e, -ENOMEM, "store: %s", dir);
-	}
-	for (struct dirent *de = readdir(d); de && r == 0; de = readdir(d))
-		if (listed(dirfd(d), kind, de->d_name, &digest))
-			r = fd_write_full(out, &digest, sizeof(digest));
+	r = out < 0 ? -errno : fd_each_entry(open_dir(store, dir), list_entry, &l);
 	return r < 0 ? err_errno(e, r, "store: %s", dir) : take_fd(&out);
 }
 
@@ -277,29 +273,30 @@ static bool is_tmp(const char *name)
 	       (n > strlen(TMP) && !strcmp(name + n - strlen(TMP), TMP));
 }
 
-static void sweep_dir(int parent, const char *name, int depth)
+/* What cannot be read now is swept another time. */
+static int sweep(void *ctx, int dir, const char *name)
 {
-	int fd = fd_open_beneath(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	_cleanup_(closedirp) DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	int depth = *(const int *)ctx - 1;
 
-	if (!d) {
-		cleanup_closep(&fd);
-		return;
-	}
-	for (struct dirent *de = readdir(d); de; de = readdir(d)) {
-		if (is_tmp(de->d_name))
-			unlinkat(dirfd(d), de->d_name, 0);
-		else if (depth > 0 && de->d_name[0] != '.')
-			sweep_dir(dirfd(d), de->d_name, depth - 1);
-	}
+	if (is_tmp(name))
+		unlinkat(dir, name, 0);
+	else if (depth >= 0 && name[0] != '.')
+		fd_each_entry(open_dir(dir, name), sweep, &depth);
+	return 0;
 }
 
 void store_sweep(int store)
 {
-	sweep_dir(store, ".", 0);
-	sweep_dir(store, "resolver", 1);
-	sweep_dir(store, "images", 0);
-	sweep_dir(store, "blobs", 1);
-	sweep_dir(store, "layers", 1);
-	sweep_dir(store, "unproven", 2);
+	/* The directories of the store, and how deep theirs go. */
+	static const struct {
+		const char *name;
+		int depth;
+	} dirs[] = {{".", 0},     {"resolver", 1}, {"images", 0},
+		    {"blobs", 1}, {"layers", 1},   {"unproven", 2}};
+
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		int depth = dirs[i].depth;
+
+		fd_each_entry(open_dir(store, dirs[i].name), sweep, &depth);
+	}
 }

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,20 +13,18 @@
 
 /* The keeper's side of looking for what nobody needs: what there is, by name alone. */
 
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
+struct listing {
+	const char *suffix; /* of the names that count */
+	struct digest scope;
+	int out; /* borrowed */
+};
 
-static DIR *open_list(int parent, const char *name)
+/* What is not there, or no directory, holds no entries. */
+static int each(int parent, const char *dir, fd_entry_fn *fn, void *ctx)
 {
-	int fd = fd_open_beneath(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	int fd = fd_open_beneath(parent, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 
-	if (fd >= 0 && !d)
-		close(fd);
-	return d;
+	return fd == -ENOENT || fd == -ENOTDIR ? 0 : fd_each_entry(fd, fn, ctx);
 }
 
 static bool is_digest(const char *name, const char *suffix, struct digest *ret)
@@ -37,57 +34,50 @@ static bool is_digest(const char *name, const char *suffix, struct digest *ret)
 	       digest_parse_hex(name, DIGEST_HEX, ret) == 0;
 }
 
-/* Entries "<digest><suffix>" of a directory; no directory holds none. */
-static int list_digests(int parent, const char *dir, const char *suffix, const struct digest *scope,
-			int out)
+static int list_digest(void *ctx, int dir, const char *name)
 {
-	_cleanup_(closedirp) DIR *d = open_list(parent, dir);
-	int r = 0;
+	const struct listing *l = ctx;
+	struct keep_found f = {.scope = l->scope};
 
-	for (struct dirent *de = d ? readdir(d) : NULL; de && r == 0; de = readdir(d)) {
-		struct keep_found f = {.id = ""};
+	return is_digest(name, l->suffix, &f.key) ? fd_write_full(l->out, &f, sizeof(f)) : 0;
+}
 
-		if (scope)
-			f.scope = *scope;
-		if (is_digest(de->d_name, suffix, &f.key))
-			r = fd_write_full(out, &f, sizeof(f));
-	}
-	return r;
+/* Entries "<digest><suffix>" of a directory. */
+static int list_digests(int store, const char *dir, const char *suffix, int out)
+{
+	struct listing l = {.suffix = suffix, .out = out};
+
+	return each(store, dir, list_digest, &l);
+}
+
+static int list_scope(void *ctx, int dir, const char *name)
+{
+	struct listing l = {.suffix = "", .out = *(const int *)ctx};
+
+	if (!is_digest(name, "", &l.scope))
+		return 0;
+	/* Its last layer may have gone. Requests are served one at a time: nobody is just about to
+	 * put another one there. */
+	if (unlinkat(dir, name, AT_REMOVEDIR) == 0)
+		return 0;
+	return each(dir, name, list_digest, &l);
 }
 
 static int list_layers(int store, int out)
 {
-	_cleanup_(closedirp) DIR *d = open_list(store, "unproven");
-	int r = list_digests(store, "layers", "", NULL, out);
+	int r = list_digests(store, "layers", "", out);
 
-	for (struct dirent *de = d ? readdir(d) : NULL; de && r == 0; de = readdir(d)) {
-		struct digest scope;
-
-		if (!is_digest(de->d_name, "", &scope))
-			continue;
-		/* Its last layer may have gone. Requests are served one at a time: nobody is just
-		 * about to put another one there. */
-		if (unlinkat(dirfd(d), de->d_name, AT_REMOVEDIR) < 0)
-			r = list_digests(dirfd(d), de->d_name, "", &scope, out);
-	}
-	return r;
+	return r < 0 ? r : each(store, "unproven", list_scope, &out);
 }
 
-static int list_containers(int store, int out)
+static int list_container(void *ctx, int dir, const char *name)
 {
-	_cleanup_(closedirp) DIR *d = open_list(store, "containers");
-	int r = 0;
+	struct keep_found f = {.id = ""};
 
-	for (struct dirent *de = d ? readdir(d) : NULL; de && r == 0; de = readdir(d)) {
-		struct keep_found f = {.id = ""};
-
-		if (!store_id_valid(de->d_name))
-			continue;
-		memcpy(f.id, de->d_name,
-		       strlen(de->d_name)); /* shorter than LIMIT_ID: it is valid */
-		r = fd_write_full(out, &f, sizeof(f));
-	}
-	return r;
+	if (!store_id_valid(name))
+		return 0;
+	memcpy(f.id, name, strlen(name)); /* shorter than LIMIT_ID: it is valid */
+	return fd_write_full(*(const int *)ctx, &f, sizeof(f));
 }
 
 int store_leftovers(int store, uint32_t kind, struct err *e)
@@ -102,13 +92,13 @@ int store_leftovers(int store, uint32_t kind, struct err *e)
 		r = list_layers(store, out);
 		break;
 	case KEEP_BLOB:
-		r = list_digests(store, "blobs/sha256", "", NULL, out);
+		r = list_digests(store, "blobs/sha256", "", out);
 		break;
 	case KEEP_PARENTS:
-		r = list_digests(store, "images", ".erofs", NULL, out);
+		r = list_digests(store, "images", ".erofs", out);
 		break;
 	case KEEP_CONTAINER:
-		r = list_containers(store, out);
+		r = each(store, "containers", list_container, &out);
 		break;
 	default:
 		return err_set(e, -EINVAL, "no listing of kind %u", kind);

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -122,30 +121,21 @@ static int check_events(int store, const char *path, struct err *e)
 }
 
 /* A new file system brings its lost+found along; the rest is of a start that was cut short. */
-static bool is_nothing(const char *name)
+static int is_something(void *ctx, int dir, const char *name)
 {
-	static const char *const names[] = {".", "..", "lost+found", "lock", "probe.tmp"};
+	static const char *const nothing[] = {"lost+found", "lock", "probe.tmp"};
 
-	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (!strcmp(name, names[i]))
-			return true;
-	return !strncmp(name, STORE_TMP_PREFIX, strlen(STORE_TMP_PREFIX));
+	for (size_t i = 0; i < ARRAY_LEN(nothing); i++)
+		if (!strcmp(name, nothing[i]))
+			return 0;
+	return strncmp(name, STORE_TMP_PREFIX, strlen(STORE_TMP_PREFIX)) != 0;
 }
 
 static bool is_empty(int store)
 {
-	int fd = openat(store, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	int n = 0;
+	int fd = fd_open_beneath(store, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 
-	if (!d) {
-		cleanup_closep(&fd);
-		return false;
-	}
-	for (struct dirent *de = readdir(d); de; de = readdir(d))
-		n += !is_nothing(de->d_name);
-	closedir(d);
-	return n == 0;
+	return fd_each_entry(fd, is_something, NULL) == 0;
 }
 
 int store_open(const char *path, int *ret_store, int *ret_lock, struct err *e)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -376,6 +378,60 @@ static void remove_takes_a_wide_tree_and_odd_names(void **state)
 	assert_int_equal(count_entries(at(state)), 0);
 }
 
+/* Counts down; 7 at the end of it. */
+static int count_down(void *ctx, int dirfd, const char *name)
+{
+	assert_int_equal(faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW), 0);
+	assert_int_equal(strspn(name, "."), 0);
+	return --*(int *)ctx == 0 ? 7 : 0;
+}
+
+static void each_entry_once(void **state)
+{
+	int n = 4;
+
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(fd_mkdir(at(state), (char[]){(char)('a' + i), '\0'}, 0700), 0);
+	assert_int_equal(fd_each_entry(openat(at(state), ".", O_RDONLY), count_down, &n), 0);
+	assert_int_equal(n, 1);
+	n = 2;
+	assert_int_equal(fd_each_entry(openat(at(state), ".", O_RDONLY), count_down, &n), 7);
+	assert_int_equal(n, 0);
+}
+
+static void each_entry_fails(void **state)
+{
+	int n = 9, fd = openat(at(state), "f", O_RDWR | O_CREAT, 0600);
+
+	assert_int_equal(fd_each_entry(-ENOENT, count_down, &n), -ENOENT);
+	assert_int_equal(fd_each_entry(fd, count_down, &n), -ENOTDIR);
+	assert_int_equal(fcntl(fd, F_GETFD), -1); /* taken all the same */
+	assert_int_equal(n, 9);
+}
+
+static int list_with_bad_disk(int dir)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+	int n = 9;
+
+	if (!ctx || seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EIO), SCMP_SYS(getdents64), 0) < 0 ||
+	    seccomp_load(ctx) < 0)
+		return 2;
+	return fd_each_entry(dir, count_down, &n) == -EIO ? 0 : 1;
+}
+
+/* Half a listing must not be taken for all there is: what is not in it may be removed. */
+static void each_entry_of_a_bad_disk(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(list_with_bad_disk(openat(at(state), ".", O_RDONLY)));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static void resident_counts_what_is_there(void **state)
 {
 	static const char block[65536] = "x";
@@ -425,6 +481,9 @@ int main(void)
 		IN_PLACE(remove_takes_files_links_and_trees),
 		IN_PLACE(remove_takes_a_very_deep_tree),
 		IN_PLACE(remove_takes_a_wide_tree_and_odd_names),
+		IN_PLACE(each_entry_once),
+		IN_PLACE(each_entry_fails),
+		IN_PLACE(each_entry_of_a_bad_disk),
 		IN_PLACE(resident_counts_what_is_there),
 		cmocka_unit_test(cloexec),
 	};
