@@ -107,7 +107,8 @@ $(B)/obj/%.o: %.c $(B)/flags
 	$(Q)$(CC) $(ALL_CFLAGS) $(COV_FLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/coverage.o: tests/coverage/dump.c $(B)/flags
 	$(Q)$(CC) $(ALL_CFLAGS) -O2 -DTARN_COVERAGE='"$(abspath $(B))/area"' -c -o $@ $<
-$(if $(COV_FLAGS),$(PROGS) $(UNITS) $(REPLAYS) $(HELPERS) $(B)/test/oci-alone $(B)/test/tarnd-noproof: $(B)/coverage.o)
+COUNTED := $(PROGS) $(UNITS) $(REPLAYS) $(HELPERS) $(VARIANTS) $(B)/test/oci-alone
+$(if $(COV_FLAGS),$(COUNTED): $(B)/coverage.o)
 
 # The seccomp filters, from notes beside the functions that need the calls.
 $(B)/gen/syscalls.h: plugin/syscalls.awk $(OCI_SRC) $(PLUGIN_SRC)
