@@ -22,7 +22,7 @@ struct wait {
 	bool missed;          /* it could not be answered at once */
 	bool busy;            /* held back by an eviction with --wait */
 	bool told;            /* that it waits for long has been logged */
-	bool again;           /* it was denied, and the kernel has asked for it once more */
+	bool noted;           /* that it is denied has been noted, or need not be */
 	uint32_t at;          /* its place in active[] */
 };
 
@@ -35,12 +35,13 @@ struct busy {
 	struct busy *next;
 };
 
-/* A read that was denied a moment ago. */
+/* A read that was denied: one event, and those that followed it. */
 struct denial {
 	const struct layer *layer; /* only compared; NULL: none */
 	int32_t pid;
 	uint64_t off, end; /* of the tar */
-	uint64_t at_ms;    /* clock_ms() */
+	uint64_t at_ms;    /* clock_ms() of the last of them */
+	bool told;         /* the application knows: the kernel asks for this no second time */
 };
 #define DENIALS 256
 
@@ -77,7 +78,7 @@ void fault_try_content(struct fault *f, uint32_t i);
 void fault_note_denied(struct fault *f, uint32_t i);
 /* The layer is going. */
 void fault_forget_denied(struct fault *f, const struct layer *l);
-/* Is slot @i the kernel's second attempt at what was denied just now? That is said only once. */
+/* Does slot @i, which is new, belong to a read that was denied just now? */
 bool fault_is_again(struct fault *f, uint32_t i);
 
 /* --- hung.c --- */

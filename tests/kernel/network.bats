@@ -36,7 +36,7 @@ QUICK='untold|"reset"\}|garbage|"401"|ignore|"short"|"flip"\}|"503", "fault_on"|
 		# Not before it: nobody is denied what may still come.
 		[ "$NET_WAITED" -ge 1900 ]
 	done
-	grep -q 'not had before the deadline; .*the server failed' "$RIG/tarnd.log"
+	grep -q '(cat) has waited for .*the server failed' "$RIG/tarnd.log"
 	# One read, one deadline: the kernel asks a second time before the reader is told.
 	net_cold
 	net_down
@@ -45,9 +45,46 @@ QUICK='untold|"reset"\}|garbage|"401"|ignore|"short"|"flip"\}|"503", "fault_on"|
 	[[ $output == *"Input/output error"* ]]
 	rig_wait 20 "both to be counted" net_has_failed $((failed + 2))
 	[ "$(grep -c '(dd) has waited' "$RIG/tarnd.log")" = 1 ]
+	rig_wait 20 "the log to say why" \
+		grep -q 'not had before the deadline; .*Failed to connect' "$RIG/tarnd.log"
+	# So it does where it reads ahead in pieces.
+	net_cold
+	run cat "$RIG/m/a/2"
+	[[ $output == *"Input/output error"* ]]
+	[ "$(grep -c '(cat) has waited .*Failed to connect' "$RIG/tarnd.log")" = 1 ]
 }
 
 net_has_failed() { [ "$(counted events.failed)" = "$1" ]; }
+
+# Each read of the same page that fails is a line: errno, and how many seconds it took.
+reader_of_a_page() { # file
+	python3 -uc '
+import os, sys, time
+fd = os.open(sys.argv[1], os.O_RDONLY)
+while True:
+    began = time.monotonic()
+    try:
+        sys.exit(0 if os.pread(fd, 4096, 65536) else 2)
+    except OSError as e:
+        print(e.errno, time.monotonic() - began)
+' "$1" >"$RIG/failed" 2>&1 3>&- &
+	LAKE_JOBS+=($!)
+}
+
+has_failed() { [ "$(wc -l <"$RIG/failed")" -ge "$1" ]; }
+
+@test "who reads again at once after an EIO is waited for as long as before" {
+	net_registry
+	net_tarnd 'fault.deadline = 3s' 'http.stall_timeout = 1s' 'fill.readahead = 0'
+	net_lake
+	net_cold
+	net_down
+	reader_of_a_page "$RIG/m/a/1"
+	rig_wait 60 "a reader that was denied four times" has_failed 4
+	net_up
+	wait "${LAKE_JOBS[-1]}"
+	awk '$1 != 5 || $2 < 2.5 { exit 1 }' "$RIG/failed"
+}
 
 @test "a registry that is gone, and comes back: connections refused" {
 	net_registry
