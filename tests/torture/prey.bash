@@ -73,6 +73,12 @@ nap() { # ms
 	exec {never}>&-
 }
 
+# A keeper that does not live for half a second has crashed at its start, and the next is waited with
+# (guard.c): that is a row's of its own.
+come_of_age() { # role...
+	[[ " $* " != *" keeper "* ]] || sleep 0.5
+}
+
 # What was there a moment ago may have ended by itself: status 1, and no kill.
 kill_by() { # way pid
 	case $1 in
