@@ -250,13 +250,28 @@ static void tell_done(void *ctx)
 	free(e);
 }
 
+/* Returns how many are left. */
+static unsigned umount_idle(struct broker *b)
+{
+	unsigned left = 0;
+
+	broker_drain_inotify(b);
+	for (int i = 0; i < LIMIT_MOUNTED; i++) {
+		struct ward_layer *l = &b->ward->layer[i];
+
+		if (atomic_load(&l->state) == WARD_LIVE && broker_layer_take_down(b, l) < 0)
+			left++;
+	}
+	return left;
+}
+
 static void finish(void *ctx)
 {
 	struct errand *e = ctx;
 
 	e->broker->finishing = true;
 	broker_fetchers_end(e->broker);
-	e->result = broker_umount_idle(e->broker) ? KEEPER_STAY : KEEPER_STOPPED;
+	e->result = umount_idle(e->broker) ? KEEPER_STAY : KEEPER_STOPPED;
 	if (loop_post(e->loop, tell_done, e) < 0)
 		_exit(EXIT_FAILURE);
 }

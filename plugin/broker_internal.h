@@ -81,8 +81,8 @@ void broker_fetchers_end(struct broker *b);
 struct ward_layer *broker_layer(struct broker *b, const struct digest *diff_id,
 				const struct digest *scope);
 int broker_describe_layer(struct broker *b, const struct ward_layer *l, struct answer *a);
-/* Closes what is recorded of it and frees the entry. */
-void broker_layer_reset(struct ward_layer *l);
+/* Closes what is recorded of it, also by systemd, and frees the entry. */
+void broker_layer_reset(struct ward *w, struct ward_layer *l);
 /* Marks and mounts one that is not mounted. */
 int broker_layer_new(struct broker *b, const struct keep_layer *rq, struct ward_layer **ret,
 		     struct err *e);
@@ -100,8 +100,6 @@ bool broker_layer_let_go(struct broker *b, struct ward_layer *l);
  * ours. -ETXTBSY: only others do, for how long is theirs to say, and everything stays as it is.
  */
 int broker_layer_take_down(struct broker *b, struct ward_layer *l);
-/* Unmounts layers without users; returns how many are left. */
-unsigned broker_umount_idle(struct broker *b);
 
 /* --- root file systems --- */
 

@@ -10,6 +10,7 @@
 #include "plugin/broker_internal.h"
 #include "plugin/descriptors.h"
 #include "plugin/fault/fan.h"
+#include "plugin/fdstore.h"
 #include "plugin/log.h"
 #include "plugin/mount/mounts.h"
 #include "plugin/others.h"
@@ -61,8 +62,9 @@ static uint64_t fs_mask(uint32_t flags)
 	       (flags & KEEP_MARK_OPEN ? FAN_OPEN_PERM : 0);
 }
 
-void broker_layer_reset(struct ward_layer *l)
+void broker_layer_reset(struct ward *w, struct ward_layer *l)
 {
+	fdstore_layer_gone(w, l);
 	ward_close(&l->fd_mount);
 	ward_close(&l->fd_image);
 	ward_close(&l->fd_fill);
@@ -163,7 +165,11 @@ static int layer_mount_fs(struct broker *b, struct ward_layer *l, struct err *e)
 	l->fs_mask = KEEP_MARK_EXEC;
 	mount_set_readahead(l->fd_mount, b->ward->settings.erofs_ra_kb);
 	r = layer_stat(l->fd_mount, &l->fs_dev, &root, e);
-	return r < 0 ? r : others_note(b->ward->fd_store, l, l->fd_mount, e);
+	if (r == 0)
+		r = others_note(b->ward->fd_store, l, l->fd_mount, e);
+	if (r == 0)
+		fdstore_layer(b->ward, l);
+	return r;
 }
 
 /* Mark before mount, always (law 1); also for a complete layer, or it could never be evicted. */
@@ -218,14 +224,14 @@ static void layer_undo(struct broker *b, struct ward_layer *l)
 	ward_close(&l->fd_mount);
 	if (l->fd_fill >= 0)
 		fan_mark_content(b->ward->fd_content, l->fd_fill, false);
-	broker_layer_reset(l);
+	broker_layer_reset(b->ward, l);
 }
 
 static void layer_close_mount(struct broker *b, struct ward_layer *l)
 {
-	if (l->fd_mount < 0)
-		return;
-	fan_mark_fs(b->ward->fd_exec, l->fd_mount, 0);
+	if (l->fd_mount >= 0)
+		fan_mark_fs(b->ward->fd_exec, l->fd_mount, 0);
+	fdstore_mount_gone(b->ward, l);
 	ward_close(&l->fd_mount);
 }
 
@@ -273,6 +279,7 @@ int broker_layer_lost(struct broker *b, const struct keep_layer *rq, struct ward
 	int r = l ? layer_supervise(b, l, e) : err_set(e, -ENOSPC, "too many layers mounted");
 
 	if (r == 0) {
+		fdstore_layer(b->ward, l);
 		atomic_store(&l->state, WARD_LIVE);
 		r = layer_open_and_mount(b, l, e);
 	}
@@ -289,6 +296,7 @@ bool broker_layer_let_go(struct broker *b, struct ward_layer *l)
 		return false;
 	layer_close_mount(b, l);
 	ward_close(&l->fd_image);
+	fdstore_layer(b->ward, l);
 	return true;
 }
 
@@ -379,18 +387,4 @@ int broker_lease(struct broker *b, const struct keep_request *rq, struct answer 
 		return 0; /* none granted */
 	lease_probe(root, rq->lease.nid, rq->lease.n, a->rep.lease.granted);
 	return 0;
-}
-
-unsigned broker_umount_idle(struct broker *b)
-{
-	unsigned left = 0;
-
-	broker_drain_inotify(b);
-	for (int i = 0; i < LIMIT_MOUNTED; i++) {
-		struct ward_layer *l = &b->ward->layer[i];
-
-		if (atomic_load(&l->state) == WARD_LIVE && broker_layer_take_down(b, l) < 0)
-			left++;
-	}
-	return left;
 }

@@ -101,21 +101,14 @@ void broker_recover(struct broker *b)
 	for (int i = 0; i < LIMIT_MOUNTED; i++) {
 		struct ward_layer *l = &w->layer[i];
 
-		l->users = 0;
 		if (atomic_load(&l->state) == WARD_BUSY) {
 			/* Its descriptors were closed with the unrecorded ones. */
 			l->fd_mount = l->fd_image = l->fd_fill = -1;
-			broker_layer_reset(l);
+			broker_layer_reset(w, l);
 		}
 	}
-	for (int i = 0; i < WARD_ATTACHED; i++) {
-		struct ward_attached *at = &w->attached[i];
-
-		if (atomic_load(&at->state) == WARD_BUSY)
-			atomic_store(&at->state, WARD_FREE);
-		if (atomic_load(&at->state) != WARD_LIVE)
-			continue;
-		for (uint32_t k = 0; k < at->nlayers; k++)
-			w->layer[at->layer[k]].users++;
-	}
+	for (int i = 0; i < WARD_ATTACHED; i++)
+		if (atomic_load(&w->attached[i].state) == WARD_BUSY)
+			atomic_store(&w->attached[i].state, WARD_FREE);
+	ward_count_users(w);
 }

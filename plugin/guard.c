@@ -12,6 +12,7 @@
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
+#include "plugin/fdstore.h"
 #include "plugin/keeper.h"
 #include "plugin/linger.h"
 #include "plugin/log.h"
@@ -165,7 +166,8 @@ static void end_others(const struct birth *b)
 
 int guard_abandon(const struct birth *b, int status)
 {
-	if (b->ward && linger_needed(b->ward))
+	/* Nobody could ask it for anything without a socket; systemd has it then, too. */
+	if (b->ward && b->ward->fd_linger >= 0 && linger_needed(b->ward))
 		leave_one_behind(b);
 	return status;
 }
@@ -217,8 +219,10 @@ int guard_run(const struct birth *b, bool first)
 	for (;;) {
 		if (!wait_keeper(b, &mask))
 			continue;
-		if (atomic_load(&w->keeper_result) == KEEPER_STOPPED)
+		if (atomic_load(&w->keeper_result) == KEEPER_STOPPED) {
+			fdstore_clear(w);
 			return EXIT_SUCCESS;
+		}
 		if (atomic_load(&w->keeper_result) == KEEPER_STAY)
 			return leave_one_behind(b);
 		if (!ward_ready(b))

@@ -9,14 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
+#include "plugin/fdstore.h"
 #include "plugin/guard.h"
 #include "plugin/isolate.h"
 #include "plugin/keep.h"
@@ -233,6 +232,7 @@ void linger(const struct birth *b)
 			answer_successor(b);
 	}
 	/* The last container is gone: nobody can read from these layers any more. */
+	fdstore_clear(b->ward);
 	_exit(EXIT_SUCCESS);
 }
 
@@ -319,17 +319,6 @@ static void renumber(void *ctx, int32_t *fd)
 	*fd = -1;
 }
 
-static void *map_shared(int fd, size_t size)
-{
-	struct stat st;
-	void *p;
-
-	if (fstat(fd, &st) < 0 || (size_t)st.st_size != size)
-		return NULL;
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	return p == MAP_FAILED ? NULL : p;
-}
-
 static int connect_old(int store, struct err *e)
 {
 	_cleanup_fd_ int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -362,11 +351,7 @@ int guard_take_over(int store, struct ward **ret_ward, struct slots **ret_slots,
 
 	if (r >= 0)
 		r = receive(sock, rc, e);
-	if (r == 0 && rc->n >= 2) {
-		w = map_shared(rc->got[0].fd, sizeof(*w));
-		s = map_shared(rc->got[1].fd, sizeof(*s));
-	}
-	if (r == 0 && (!w || !s))
+	if (r == 0 && (rc->n < 2 || ward_map(rc->got[0].fd, rc->got[1].fd, &w, &s) < 0))
 		r = err_set(e, -EPROTO, "the earlier tarnd's memory cannot be used");
 	if (r < 0) {
 		if (rc)

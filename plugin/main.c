@@ -21,6 +21,7 @@
 #include "plugin/descriptors.h"
 #include "plugin/ctl/listen.h"
 #include "plugin/fault/fan.h"
+#include "plugin/fdstore.h"
 #include "plugin/guard.h"
 #include "plugin/isolate.h"
 #include "plugin/log.h"
@@ -136,11 +137,23 @@ static void find_account(const char *name, uid_t fallback, uid_t *uid, gid_t *gi
 	*gid = pw ? pw->pw_gid : fallback;
 }
 
+/* What keeper and engine talk through. */
+static int make_pair(struct ward *w, struct err *e)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, -errno, "socketpair");
+	w->fd_keep = pair[0];
+	w->fd_engine = pair[1];
+	return 0;
+}
+
 /* Everything for a first start on this store; -EBUSY from the lock is the caller's to judge. */
 static int make_all(const struct birth *b, int store, int lock, struct err *e)
 {
 	struct ward *w = b->ward;
-	int pair[2], r;
+	int r;
 
 	w->version = WARD_VERSION;
 	w->fd_store = store;
@@ -154,12 +167,7 @@ static int make_all(const struct birth *b, int store, int lock, struct err *e)
 	w->fd_inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (w->fd_inotify < 0)
 		return err_errno(e, -errno, "inotify_init (fs.inotify.max_user_instances)");
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_errno(e, -errno, "socketpair");
-	w->fd_keep = pair[0];
-	w->fd_engine = pair[1];
-	store_sweep(store);
-	return 0;
+	return make_pair(w, e);
 }
 
 static int map_all(struct birth *b, struct err *e)
@@ -178,11 +186,25 @@ static int map_all(struct birth *b, struct err *e)
 	return 0;
 }
 
+/* What an earlier tarnd left is this one's now. */
+static void resume(struct birth *b)
+{
+	uint32_t count = slots_count(b->slots);
+
+	atomic_store(&b->ward->stopping, 0);
+	atomic_store(&b->ward->ready, 0);
+	atomic_store(&b->slots->ready, 0);
+	memset(&b->slots->failure, 0, sizeof(b->slots->failure));
+	/* Those above a smaller share may be in use. */
+	descriptors_share(b->slots, b->descriptors);
+	if (b->slots->count < count)
+		b->slots->count = count;
+}
+
 /* A store that an earlier tarnd left to its guardian is taken over with all that is mounted. */
 static int take_over(struct birth *b, const struct options *o, struct err *e)
 {
 	_cleanup_fd_ int dir = open(o->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint32_t count;
 	int r;
 
 	r = dir < 0 ? -ENOENT : guard_take_over(dir, &b->ward, &b->slots, e);
@@ -190,31 +212,57 @@ static int take_over(struct birth *b, const struct options *o, struct err *e)
 		return e->code;
 	if (r < 0)
 		return err_wrap(e, r, "store %s", o->store);
-	atomic_store(&b->ward->stopping, 0);
-	atomic_store(&b->ward->ready, 0);
-	atomic_store(&b->slots->ready, 0);
-	memset(&b->slots->failure, 0, sizeof(b->slots->failure));
-	/* Those above a smaller share may be in use. */
-	count = slots_count(b->slots);
-	descriptors_share(b->slots, b->descriptors);
-	if (b->slots->count < count)
-		b->slots->count = count;
+	resume(b);
 	log_info("took over the layers an earlier tarnd left mounted");
 	return 0;
 }
 
-static int open_or_take_over(struct birth *b, const struct options *o, struct err *e)
+/* Guardian and keeper were killed, and what they held is there all the same. */
+static int go_on(struct birth *b, int store, int lock, struct err *e)
+{
+	struct ward *w = b->ward;
+
+	w->fd_store = store;
+	w->fd_lock = lock;
+	resume(b);
+	log_info("took over what systemd kept of a tarnd that was killed");
+	return make_pair(w, e);
+}
+
+/* On a store that nobody has locked. */
+static int begin(struct birth *b, const struct options *o, struct fdstore *stored, int store,
+		 int lock, struct err *e)
+{
+	struct ward *w = NULL;
+	struct slots *s;
+	int kept = fdstore_adopt(stored, &w, &s, e);
+
+	if (kept < 0 && kept != -ENOENT)
+		log_error("what systemd kept for tarnd cannot be used: %s", e->text);
+	if (w)
+		solo_end(store, atomic_load(&w->anchor_pid));
+	if (solo_check(store, o->store, e) < 0)
+		return e->code;
+	store_sweep(store);
+	if (!w) {
+		int r = map_all(b, e);
+
+		return r < 0 ? r : make_all(b, store, lock, e);
+	}
+	b->ward = w;
+	b->slots = s;
+	return go_on(b, store, lock, e);
+}
+
+static int open_or_take_over(struct birth *b, const struct options *o, struct fdstore *stored,
+			     struct err *e)
 {
 	int store, lock, r;
 
 	for (int tries = 0;; tries++) {
 		r = store_open(o->store, &store, &lock, e);
-		if (r == 0 && solo_check(store, o->store, e) < 0)
-			return e->code;
 		if (r == 0)
-			r = map_all(b, e);
-		if (r == 0)
-			return make_all(b, store, lock, e);
+			return begin(b, o, stored, store, lock, e);
 		if (r == -EBUSY)
 			r = take_over(b, o, e);
 		/* It has ended rather than hand over what it did not have. */
@@ -224,7 +272,7 @@ static int open_or_take_over(struct birth *b, const struct options *o, struct er
 	}
 }
 
-static int bring_up(const struct options *o, struct birth *b, struct err *e)
+static int bring_up(const struct options *o, struct fdstore *stored, struct birth *b, struct err *e)
 {
 	struct settings s;
 	struct ward *w;
@@ -244,7 +292,7 @@ static int bring_up(const struct options *o, struct birth *b, struct err *e)
 		r = isolate_keeper(e);
 	if (r < 0)
 		return r;
-	r = open_or_take_over(b, o, e);
+	r = open_or_take_over(b, o, stored, e);
 	if (r < 0)
 		return r;
 	w = b->ward;
@@ -261,21 +309,27 @@ static int bring_up(const struct options *o, struct birth *b, struct err *e)
 	ctl_listen_end(w->fd_listen);
 	cleanup_closep(&w->fd_listen);
 	r = w->fd_listen = ctl_listen(o->socket, s.group, e);
-	return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	fdstore_keep(stored, w);
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
 	struct options o;
 	struct birth b = {0};
+	struct fdstore stored;
 	struct err e = ERR_INIT;
 	int r;
 
+	fdstore_receive(&stored);
 	umask(077);
 	r = parse_options(argc, argv, &o);
 	if (r)
 		return r - 1;
-	r = bring_up(&o, &b, &e);
+	r = bring_up(&o, &stored, &b, &e);
+	fdstore_done(&stored);
 	if (r < 0) {
 		fprintf(stderr, "tarnd: %s\n", e.text[0] ? e.text : err_words(r));
 		return guard_abandon(&b, start_exit(r));

@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "oci/base/buf.h"
@@ -59,19 +62,41 @@ bool solo_lives(int store)
 	return false;
 }
 
+/* What write_owner() left, as text; "": nothing. */
+static void read_owner(int fd, char out[TEXT_MAX + 1])
+{
+	ssize_t n = pread(fd, out, TEXT_MAX, 0);
+
+	while (n > 0 && (out[n - 1] < '0' || out[n - 1] > '9'))
+		n--;
+	out[n > 0 ? n : 0] = '\0';
+}
+
 static int served_alone(int fd, const char *path, struct err *e)
 {
-	char text[TEXT_MAX + 1] = "";
-	ssize_t n = pread(fd, text, TEXT_MAX, 0);
+	char text[TEXT_MAX + 1];
 
-	while (n > 0 && (text[n - 1] < '0' || text[n - 1] > '9'))
-		text[--n] = '\0';
+	read_owner(fd, text);
 	return err_set(e, -EBUSY,
 		       "store %s: guardian and keeper of an earlier tarnd were killed at once, and "
 		       "its engine serves the containers that run: stop these, see that process %s "
 		       "ends, and "
 		       "start tarnd again",
-		       path, n > 0 ? text : "tarnd");
+		       path, text[0] ? text : "tarnd");
+}
+
+void solo_end(int store, pid_t anchor)
+{
+	_cleanup_fd_ int fd = open_lock(store);
+	_cleanup_fd_ int pidfd = anchor > 0 ? (int)syscall(SYS_pidfd_open, anchor, 0) : -1;
+	char text[TEXT_MAX + 1];
+
+	if (fd < 0 || pidfd < 0)
+		return;
+	read_owner(fd, text);
+	/* In this order: it lived when we had hold of it, so that it is nobody else. */
+	if (strtol(text, NULL, 10) == anchor && solo_lives(store))
+		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 }
 
 int solo_check(int store, const char *path, struct err *e)

@@ -3,6 +3,7 @@
 #define PLUGIN_SOLO_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct err;
 
@@ -28,5 +29,11 @@ bool solo_lives(int store);
  * -EBUSY: one serves on, and the words for it.
  */
 int solo_check(int store, const char *path, struct err *e);
+
+/*
+ * For whoever holds the groups, too, and all that guardian and keeper held: the pair that lost them
+ * is ended, if @anchor is still the one that has the lock. solo_check() waits for its end.
+ */
+void solo_end(int store, pid_t anchor);
 
 #endif

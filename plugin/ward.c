@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/ward.h"
 
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
 #include "oci/base/cleanup.h"
 
 bool ward_ready(const struct birth *b)
@@ -40,4 +44,46 @@ void ward_each_fd(struct ward *w, void (*fn)(void *ctx, int32_t *fd), void *ctx)
 		fn(ctx, &l->fd_image);
 		fn(ctx, &l->fd_mount);
 	}
+}
+
+void ward_count_users(struct ward *w)
+{
+	for (int i = 0; i < LIMIT_MOUNTED; i++)
+		w->layer[i].users = 0;
+	for (int i = 0; i < WARD_ATTACHED; i++) {
+		const struct ward_attached *at = &w->attached[i];
+
+		if (atomic_load(&at->state) != WARD_LIVE)
+			continue;
+		for (uint32_t k = 0; k < at->nlayers; k++)
+			w->layer[at->layer[k]].users++;
+	}
+}
+
+static void *map_shared(int fd, size_t size)
+{
+	struct stat st;
+	void *p;
+
+	if (fstat(fd, &st) < 0 || (size_t)st.st_size != size)
+		return NULL;
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int ward_map(int fd_ward, int fd_slots, struct ward **ret_ward, struct slots **ret_slots)
+{
+	struct ward *w = map_shared(fd_ward, sizeof(*w));
+	struct slots *s = map_shared(fd_slots, sizeof(*s));
+
+	if (w && s && w->version == WARD_VERSION) {
+		*ret_ward = w;
+		*ret_slots = s;
+		return 0;
+	}
+	if (w)
+		munmap(w, sizeof(*w));
+	if (s)
+		munmap(s, sizeof(*s));
+	return -EPROTO;
 }

@@ -125,4 +125,10 @@ void ward_close(int32_t *fd);
 /* Calls @fn for every descriptor that a ward records (-1 included). */
 void ward_each_fd(struct ward *w, void (*fn)(void *ctx, int32_t *fd), void *ctx);
 
+/* Sets the layers' users from the root file systems that are live. */
+void ward_count_users(struct ward *w);
+
+/* Maps what an earlier tarnd left. -EPROTO: it was one of another version. */
+int ward_map(int fd_ward, int fd_slots, struct ward **ret_ward, struct slots **ret_slots);
+
 #endif

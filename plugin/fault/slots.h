@@ -99,7 +99,7 @@ struct slots {
 	gid_t group;
 	struct slot s[LIMIT_SLOTS];
 	/* Who we are at which repository (store/sources.h): written by the engine and lost with the
-	 * last process, never on disk. The oldest makes room. */
+	 * last process and what systemd keeps of it, never on disk. The oldest makes room. */
 	uint32_t nlogins;
 	struct registry_at login[SLOTS_LOGINS];
 };

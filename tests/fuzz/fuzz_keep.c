@@ -202,7 +202,7 @@ static void tear_down(int engine)
 	}
 	for (int i = 0; i < LIMIT_MOUNTED; i++)
 		if (atomic_load(&ward.layer[i].state) != WARD_FREE)
-			broker_layer_reset(&ward.layer[i]);
+			broker_layer_reset(&ward, &ward.layer[i]);
 	close(ward.fd_inotify);
 	close(ward.fd_keep);
 	close(ward.fd_store);
