@@ -1,139 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The journal of events (plugin/fault/slots.c, fan.c). A pipe stands for each fanotify group: what
- * is answered can be read from its other end. Event descriptors are files of the test.
- */
+/* The journal of events: what engine, keeper and anchor do to a slot while all of them live. */
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 /* cmocka wants the headers above before it. */
 #include <cmocka.h>
 
-#include "oci/base/cleanup.h"
-#include "plugin/fault/fan.h"
-#include "plugin/fault/slots.h"
 #include "plugin/loop.h"
-#include "plugin/uapi.h"
-
-#define DENIED_EIO FAN_DENY_WITH(EIO)
-#define FAR        300 /* a number no descriptor of the test has by itself */
-
-static struct slots *t;
-static int group[2], heard[2]; /* what answers are written to; where they are read */
-
-static int up(void **state)
-{
-	t = calloc(1, sizeof(*t));
-	if (!t)
-		return -1;
-	t->count = 8;
-	t->table = 1;
-	for (int i = 0; i < 2; i++) {
-		int p[2];
-
-		if (pipe2(p, O_CLOEXEC | O_NONBLOCK) < 0)
-			return -1;
-		heard[i] = p[0];
-		group[i] = p[1];
-	}
-	return 0;
-}
-
-static int down(void **state)
-{
-	for (int i = 0; i < 2; i++) {
-		close(heard[i]);
-		close(group[i]);
-	}
-	close_range(FAR, FAR + 8, 0);
-	free(t);
-	return 0;
-}
-
-static bool is_open(int fd)
-{
-	return fcntl(fd, F_GETFD) >= 0;
-}
-
-static void expect_answer(enum slot_group g, int fd, uint32_t response)
-{
-	struct fanotify_response r;
-
-	assert_int_equal(read(heard[g], &r, sizeof(r)), sizeof(r));
-	assert_int_equal(r.fd, fd);
-	assert_int_equal(r.response, response);
-}
-
-static void expect_silence(void)
-{
-	for (int i = 0; i < 2; i++) {
-		struct pollfd p = {.fd = heard[i], .events = POLLIN};
-
-		assert_int_equal(poll(&p, 1, 0), 0);
-	}
-}
-
-static uint32_t state_of(const struct slot *s)
-{
-	return atomic_load(&s->state);
-}
-
-/* What the kernel writes for one event on @fd. */
-static void fill_raw(struct slot *s, int fd, uint64_t mask, bool range)
-{
-	struct {
-		struct fanotify_event_metadata m;
-		struct fan_range_record r;
-	} ev = {
-		.m = {.event_len = sizeof(ev.m) + (range ? sizeof(ev.r) : 0),
-		      .vers = FANOTIFY_METADATA_VERSION,
-		      .metadata_len = sizeof(ev.m),
-		      .mask = mask,
-		      .fd = fd,
-		      .pid = 4711},
-		.r = {.type = FAN_EVENT_INFO_TYPE_RANGE,
-		      .len = sizeof(ev.r),
-		      .offset = 8192,
-		      .count = 4096},
-	};
-
-	memcpy(s->raw, &ev, ev.m.event_len);
-}
-
-static int open_file(int number)
-{
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	if (number < 0)
-		return fd;
-	assert_int_equal(dup3(fd, number, O_CLOEXEC), number);
-	close(fd);
-	return number;
-}
-
-/* A slot whose event is on a file of the test. */
-static struct slot *waiting(enum slot_group g)
-{
-	struct slot *s = slots_take(t);
-
-	assert_non_null(s);
-	s->group = g;
-	fill_raw(s, open_file(-1), FAN_PRE_ACCESS, g == SLOT_CONTENT);
-	assert_int_equal(slot_parse(s), 0);
-	return s;
-}
+#include "tests/unit/slots_rig.h"
 
 /* --- the engine's transitions --- */
 
@@ -416,176 +296,6 @@ static void race_for_the_answer(void **state)
 	assert_true(allowed > 0);
 }
 
-/* --- the next engine --- */
-
-static void settle_nothing_was_read(void **state)
-{
-	struct slot *s = slots_take(t);
-
-	atomic_store(&t->in_hand[1], 2);
-	slots_settle(t, group);
-	assert_int_equal(state_of(s), SLOT_FREE);
-	assert_int_equal(t->in_hand[1], 0);
-	expect_silence();
-}
-
-static void settle_read_and_not_said(void **state)
-{
-	struct slot *s = slots_take(t);
-	int fd = open_file(-1);
-
-	s->group = SLOT_CONTENT;
-	fill_raw(s, fd, FAN_PRE_ACCESS, true);
-	slots_settle(t, group);
-	assert_int_equal(state_of(s), SLOT_WAITING);
-	assert_true(s->fd == fd && s->off == 8192 && is_open(fd));
-	expect_silence();
-}
-
-static void settle_waiting(void **state)
-{
-	struct slot *s = waiting(SLOT_EXEC);
-	uint64_t since = s->since_ns;
-
-	atomic_store(&s->waited_ms, 500);
-	atomic_store(&s->frozen, 1);
-	slots_settle(t, group);
-	assert_int_equal(state_of(s), SLOT_WAITING);
-	assert_true(s->waited_ms == 500 && s->since_ns == since && is_open(s->fd));
-	/* Its deadline counts on, whatever the engine that is gone held it back for. */
-	assert_int_equal(s->frozen, 0);
-}
-
-static void settle_answering(void **state)
-{
-	struct slot *s = waiting(SLOT_EXEC);
-	int fd = s->fd;
-
-	s->response = FAN_DENY_WITH(EBUSY);
-	atomic_store(&s->state, SLOT_ANSWERING);
-	slots_settle(t, group);
-	expect_answer(SLOT_EXEC, fd, FAN_DENY_WITH(EBUSY));
-	assert_int_equal(state_of(s), SLOT_FREE);
-	assert_false(is_open(fd));
-}
-
-static void settle_denied(void **state)
-{
-	struct slot *a = waiting(SLOT_CONTENT), *b = waiting(SLOT_CONTENT),
-		    *c = waiting(SLOT_CONTENT);
-	int fd = a->fd;
-
-	atomic_store(&a->state, SLOT_DENIED);
-	atomic_store(&b->state, SLOT_DENYING);
-	atomic_store(&c->state, SLOT_BURYING);
-	slots_settle(t, group);
-	assert_int_equal(state_of(a), SLOT_FREE);
-	assert_false(is_open(fd));
-	assert_true(state_of(b) == SLOT_DENYING && is_open(b->fd));
-	assert_true(state_of(c) == SLOT_BURYING && is_open(c->fd));
-	expect_silence();
-}
-
-/* The anchor died, and the table with it: @s knows a number, and no descriptor has it. */
-static struct slot *lost(int number, enum slot_state in)
-{
-	struct slot *s = waiting(SLOT_CONTENT);
-	int fd = s->fd;
-
-	close(fd);
-	((struct fanotify_event_metadata *)s->raw)->fd = number;
-	s->fd = number;
-	s->response = FAN_ALLOW;
-	atomic_store(&s->state, in);
-	return s;
-}
-
-static void settle_lost_table(void **state)
-{
-	struct slot *w = lost(FAR, SLOT_WAITING), *d = lost(FAR + 1, SLOT_DENYING),
-		    *b = lost(FAR + 2, SLOT_BURYING), *a = lost(FAR + 3, SLOT_ANSWERING),
-		    *n = lost(FAR + 4, SLOT_DENIED), *r = lost(FAR + 5, SLOT_READING);
-
-	open_file(FAR + 4); /* somebody else's by now */
-	t->table = 2;
-	slots_settle(t, group);
-	assert_true(state_of(w) == SLOT_WAITING && is_open(FAR));
-	assert_true(state_of(d) == SLOT_DENYING && is_open(FAR + 1));
-	assert_true(state_of(b) == SLOT_BURYING && is_open(FAR + 2));
-	assert_true(w->table == 2 && d->table == 2 && b->table == 2);
-	assert_true(state_of(a) == SLOT_FREE && !is_open(FAR + 3));
-	expect_answer(SLOT_CONTENT, FAR + 3, FAN_ALLOW);
-	assert_true(state_of(n) == SLOT_FREE && is_open(FAR + 4));
-	/* Nobody can tell what it is about: zeros are not risked. */
-	assert_true(state_of(r) == SLOT_FREE && !is_open(FAR + 5));
-	expect_answer(SLOT_CONTENT, FAR + 5, DENIED_EIO);
-	expect_silence();
-	/* The placeholder goes with the answer. */
-	assert_int_equal(slot_answer(w, group[0], FAN_ALLOW), 0);
-	expect_answer(SLOT_CONTENT, FAR, FAN_ALLOW);
-	assert_false(is_open(FAR));
-}
-
-/* A second table is lost, too, and no number is in two hands. */
-static void settle_lost_twice(void **state)
-{
-	struct slot *first = lost(FAR, SLOT_WAITING), *second;
-
-	t->table = 2;
-	slots_settle(t, group);
-	close(FAR);
-	second = lost(FAR + 1, SLOT_WAITING);
-	assert_int_equal(second->table, 2);
-	t->table = 3;
-	slots_settle(t, group);
-	assert_true(is_open(FAR) && is_open(FAR + 1));
-	assert_true(first->table == 3 && second->table == 3);
-}
-
-/* In a child: it closes everything but what it is told to keep. */
-static int close_others(int keep_a, int keep_b)
-{
-	const int keep[] = {keep_b, keep_a};
-	struct slot *w = waiting(SLOT_CONTENT), *d = waiting(SLOT_CONTENT),
-		    *f = waiting(SLOT_CONTENT);
-	int odd = open_file(-1);
-
-	atomic_store(&d->state, SLOT_DENYING);
-	atomic_store(&f->state, SLOT_FREE);
-	slots_close_others(t, keep, 2);
-	return is_open(0) && is_open(keep_a) && is_open(keep_b) && is_open(w->fd) &&
-	       is_open(d->fd) && !is_open(f->fd) && !is_open(odd) && !is_open(heard[0]);
-}
-
-static void close_what_nobody_waits_for(void **state)
-{
-	pid_t pid = fork();
-	int status;
-
-	if (pid == 0)
-		_exit(close_others(group[0], group[1]) ? 0 : 1);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-}
-
-static void what_is_mounted_is_listed(void **state)
-{
-	slots_mounted(t, 7, true);
-	slots_mounted(t, 8, true);
-	slots_mounted(t, 7, true);
-	slots_mounted(t, 9, true);
-	assert_int_equal(t->nmounted, 3);
-	slots_mounted(t, 7, false);
-	slots_mounted(t, 7, false);
-	assert_int_equal(t->nmounted, 2);
-	assert_int_equal(t->mounted[0] + t->mounted[1], 17);
-	for (uint64_t dev = 100; dev < 100 + LIMIT_MOUNTED; dev++)
-		slots_mounted(t, dev, true);
-	assert_int_equal(t->nmounted, LIMIT_MOUNTED);
-	slots_mounted(t, 8, false);
-	assert_int_equal(t->nmounted, LIMIT_MOUNTED - 1);
-}
-
 /* Memory as an engine that was taken over may leave it, with nothing mapped behind it. */
 static struct slots *make_wild(void)
 {
@@ -621,8 +331,6 @@ static void the_keeper_survives_wild_memory(void **state)
 	expect_silence();
 }
 
-#define RIGGED(test) cmocka_unit_test_setup_teardown(test, up, down)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -639,15 +347,6 @@ int main(void)
 		RIGGED(third_death),
 		RIGGED(killed_with_it_in_hand),
 		RIGGED(race_for_the_answer),
-		RIGGED(settle_nothing_was_read),
-		RIGGED(settle_read_and_not_said),
-		RIGGED(settle_waiting),
-		RIGGED(settle_answering),
-		RIGGED(settle_denied),
-		RIGGED(settle_lost_table),
-		RIGGED(settle_lost_twice),
-		RIGGED(close_what_nobody_waits_for),
-		RIGGED(what_is_mounted_is_listed),
 		RIGGED(the_keeper_survives_wild_memory),
 	};
 
