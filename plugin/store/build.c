@@ -13,6 +13,7 @@
 #include "plugin/store/ingest.h"
 #include "plugin/store/kept.h"
 #include "plugin/store/layer.h"
+#include "plugin/store/layout.h"
 #include "plugin/store/present.h"
 #include "plugin/store/sources.h"
 
@@ -135,6 +136,15 @@ int layer_source_load(struct engine *en, const struct layer *l, const struct sou
 	return r;
 }
 
+void layer_source_open(struct engine *en, struct layer_source *s)
+{
+	struct err e = ERR_INIT;
+
+	if (s->at.local &&
+	    layout_blob_open(en, s->dir, &s->at.blob, s->at.blob_size, &s->fd, &e) == 0)
+		s->opened = true;
+}
+
 static void add_source(struct engine *en, struct layer *l, const struct source *from)
 {
 	struct err e = ERR_INIT;
@@ -212,7 +222,11 @@ static int fill_in(struct engine *en, struct layer *l, bool *ret_image_bad, stru
 		r = check_tar(l, e);
 	if (r == 0)
 		r = load_sources(en, l, e);
-	return r < 0 ? r : load_present(en, l, e);
+	if (r == 0)
+		r = load_present(en, l, e);
+	for (uint32_t i = 0; r == 0 && !l->complete && i < l->nsources; i++)
+		layer_source_open(en, &l->sources[i]);
+	return r;
 }
 
 int layer_build(struct engine *en, const struct keep_reply *msg, int fds[2], bool *ret_image_bad,

@@ -86,6 +86,8 @@ int layer_learn_source(struct engine *en, const struct digest *diff_id, const st
 	if (!loop_call(en->loop, look, k))
 		return 0;
 	r = layer_source_load(en, k->l, from, &k->source, e);
+	if (r == 0)
+		layer_source_open(en, &k->source);
 	/* One that is full has sources enough. */
 	if (r == 0 && loop_call(en->loop, append, k) < 0)
 		layer_source_free(&k->source);

@@ -184,6 +184,17 @@ kill_guardian_and_keeper() {
 	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
 }
 
+@test "guardian and keeper are killed before anybody has read: the engine has what it needs" {
+	kill_tarnd engine
+	tarn status >/dev/null
+	anchor=$(tarnd_pid anchor)
+	kill_guardian_and_keeper
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+	umount "$RIG/m"
+	rig_wait 10 "the end of the anchor" rig_gone "$anchor"
+	start_tarnd
+}
+
 @test "all but the anchor are killed at once: readers get EIO in time, and it ends" {
 	stop_tarnd
 	echo 'fault.deadline = 4s' >"$RIG/tarn.conf"

@@ -169,5 +169,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_oldest_is_forgotten, up, down),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("again", tests, NULL, NULL);
 }
