@@ -30,9 +30,9 @@ int layer_build(struct engine *en, const struct keep_reply *msg, int fds[2], boo
 int layer_source_load(struct engine *en, const struct layer *l, const struct source *from,
 		      struct layer_source *ret, struct err *e);
 /*
- * Opens the blob of a layout while there is a keeper to do it: an engine that is left alone (alone.h)
- * has none. One that cannot be opened now is tried again when it is wanted, and told of then.
- * Tasks only.
+ * Opens the blob of a layout while there is a keeper to do it: an engine that is left alone
+ * (alone.h) has none. One that cannot be opened now is tried again when it is wanted, and told of
+ * then. Tasks only.
  */
 void layer_source_open(struct engine *en, struct layer_source *s);
 void layer_source_free(struct layer_source *s); /* what it points to, not @s */
