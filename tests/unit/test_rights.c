@@ -109,10 +109,11 @@ static int make_file(int dir, const char *name, const char *text)
 
 static void make_world(void)
 {
+	char name[] = "/tmp/isolate.XXXXXX";
 	_cleanup_fd_ int dir = -1;
 
-	snprintf(world, sizeof(world), "/tmp/isolate.XXXXXX");
-	assert_non_null(mkdtemp(world));
+	assert_non_null(mkdtemp(name));
+	memcpy(world, name, sizeof(name));
 	dir = open(world, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(chmod(world, 0777) | mkdirat(dir, "etc", 0755), 0);
 	assert_int_equal(fchmodat(dir, "etc", 0777, 0), 0);
@@ -121,16 +122,23 @@ static void make_world(void)
 	assert_int_equal(make_file(dir, "etc/host.conf", "multi on\n"), 0);
 }
 
-static void remove_world(void)
+/* Also after a test that failed in the middle; world[0] says whether there is one. */
+static int remove_world(void **state)
 {
-	_cleanup_fd_ int dir = open(world, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_fd_ int dir = -1;
 
+	if (!world[0])
+		return 0;
+	dir = open(world, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	unlinkat(dir, "etc/hosts", 0);
 	unlinkat(dir, "etc/resolv.conf", 0);
 	unlinkat(dir, "etc/host.conf", 0);
 	unlinkat(dir, "beside", 0);
 	unlinkat(dir, "etc", AT_REMOVEDIR);
-	assert_int_equal(rmdir(world), 0);
+	if (rmdir(world) < 0)
+		return -1;
+	world[0] = '\0';
+	return 0;
 }
 
 static int lock_in(void)
@@ -261,7 +269,6 @@ static void a_fetcher_is_locked_in(void **state)
 		skip();
 	make_world();
 	none_gets_through(as_fetcher, true);
-	remove_world();
 }
 
 static int resolve(void)
@@ -289,7 +296,6 @@ static void a_fetcher_resolves_names(void **state)
 		skip();
 	make_world();
 	assert_int_equal(in_child(resolve), 0);
-	remove_world();
 }
 
 /* What filters must not stand in the way of. */
@@ -374,7 +380,6 @@ static void rights_are_gone(void **state)
 	*seen = 0;
 	assert_int_equal(in_child(be_fetcher), -SIGSYS);
 	assert_int_equal(*seen, 1);
-	remove_world();
 }
 
 static void landlock_goes_beyond_chroot(void **state)
@@ -383,7 +388,6 @@ static void landlock_goes_beyond_chroot(void **state)
 		skip();
 	make_world();
 	assert_int_equal(in_child(reach_beside), 0);
-	remove_world();
 }
 
 static void without_landlock_a_fetcher_works(void **state)
@@ -392,7 +396,6 @@ static void without_landlock_a_fetcher_works(void **state)
 		skip();
 	make_world();
 	assert_int_equal(in_child(do_without), 0);
-	remove_world();
 }
 
 static int lack_lease(void)
@@ -425,14 +428,14 @@ int main(void)
 {
 	int memory = memfd_create("seen", MFD_CLOEXEC);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rights_are_gone),
+		cmocka_unit_test_teardown(rights_are_gone, remove_world),
 		cmocka_unit_test(an_engine_is_locked_in),
-		cmocka_unit_test(a_fetcher_is_locked_in),
-		cmocka_unit_test(a_fetcher_resolves_names),
+		cmocka_unit_test_teardown(a_fetcher_is_locked_in, remove_world),
+		cmocka_unit_test_teardown(a_fetcher_resolves_names, remove_world),
 		cmocka_unit_test(an_engine_can_work),
 		cmocka_unit_test(nobody_of_the_same_user_looks_in),
-		cmocka_unit_test(landlock_goes_beyond_chroot),
-		cmocka_unit_test(without_landlock_a_fetcher_works),
+		cmocka_unit_test_teardown(landlock_goes_beyond_chroot, remove_world),
+		cmocka_unit_test_teardown(without_landlock_a_fetcher_works, remove_world),
 		cmocka_unit_test(a_keeper_wants_all_its_capabilities),
 	};
 
