@@ -171,6 +171,7 @@ int store_file_drop(int store, const struct keep_file *f, struct err *e)
 {
 	struct place p;
 	char path[DIR_MAX + NAME_MAX_ + sizeof(TMP) + 2];
+	int r;
 
 	if (find_place(f, &p) < 0)
 		return err_set(e, -EINVAL, "no such kind of file: %u", f->kind);
@@ -179,8 +180,9 @@ int store_file_drop(int store, const struct keep_file *f, struct err *e)
 	snprintf(path, sizeof(path), "%s/%s", p.dir, p.name);
 	if (unlinkat(store, path, 0) < 0 && errno != ENOENT)
 		return err_errno(e, -errno, "store: %s", path);
-	sync_dir(store, p.dir);
-	return 0;
+	/* Until that is on disk it may come back, and say that there is what is gone by then. */
+	r = sync_dir(store, p.dir);
+	return r < 0 && r != -ENOENT ? err_errno(e, r, "store: %s", p.dir) : 0;
 }
 
 int store_layer_drop(int store, const struct digest *diff_id, const struct digest *scope,

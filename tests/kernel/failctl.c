@@ -6,6 +6,8 @@
  *   failctl FILE record ROLE...   from now on these roles' sites are written down; none: no more
  *   failctl FILE sites            each as `ROLE SITE TIMES CALL`
  *   failctl FILE arm ROLE SITE N  there, after N times without
+ *   failctl FILE call ROLE CALL N ERRNO
+ *                                 such a call, wherever it is, after N of them, with that number
  *   failctl FILE fired            `CALL ADDRESS...` if it has; status 1 if not. Nothing fails then
  */
 #include <fcntl.h>
@@ -52,12 +54,20 @@ static void print_sites(const struct failing *f)
 	}
 }
 
-static void arm(struct failing *f, const char *role, const char *site, const char *skip)
+static void arm(struct failing *f, const char *role, const char *site, const char *skip,
+		const char *err)
 {
 	atomic_store(&f->fired, 0);
 	atomic_store(&f->site, strtoull(site, NULL, 10));
 	atomic_store(&f->skip, (int32_t)strtol(skip, NULL, 10));
+	atomic_store(&f->err, (int32_t)strtol(err, NULL, 10));
 	atomic_store(&f->role, role_of(role) + 1);
+}
+
+static void arm_call(struct failing *f, char **argv)
+{
+	snprintf(f->wanted, sizeof(f->wanted), "%s", argv[1]);
+	arm(f, argv[0], "0", argv[2], argv[3]);
 }
 
 static int print_fired(struct failing *f)
@@ -79,7 +89,7 @@ int main(int argc, char **argv)
 	uint32_t record = 0;
 
 	if (!f) {
-		fputs("usage: failctl FILE new|record|sites|arm|fired [...]\n", stderr);
+		fputs("usage: failctl FILE new|record|sites|arm|call|fired [...]\n", stderr);
 		return 2;
 	}
 	if (!strcmp(what, "record")) {
@@ -89,7 +99,9 @@ int main(int argc, char **argv)
 	} else if (!strcmp(what, "sites")) {
 		print_sites(f);
 	} else if (!strcmp(what, "arm") && argc == 6) {
-		arm(f, argv[3], argv[4], argv[5]);
+		arm(f, argv[3], argv[4], argv[5], "0");
+	} else if (!strcmp(what, "call") && argc == 7) {
+		arm_call(f, argv + 3);
 	} else if (!strcmp(what, "fired")) {
 		return print_fired(f);
 	} else if (!strcmp(what, "new")) {

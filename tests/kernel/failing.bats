@@ -34,3 +34,66 @@ sample() { # seconds what n role...
 	umount "$RIG/m"
 	rig_wait 60 "the unmounting of layers" lake_is_dry
 }
+
+# From nothing to nothing, with every kind of file that the store has.
+publishing_life() {
+	once_more never ftarn pull --tls-verify=false "$REGISTRY/f:latest" --name f
+	once_more is_mounted ftarn mount f "$RIG/m"
+	read_all -d
+	once_more never ftarn pin f
+	once_more is_not_mounted ftarn umount "$RIG/m"
+	rig_wait 20 "the unmounting of layers" lake_is_dry || problem "layers stay mounted"
+	# What is claimed to be here is.
+	once_more never ftarn verify f
+	once_more never ftarn evict --all --wait
+	once_more is_mounted ftarn mount f "$RIG/m"
+	read_all
+	once_more is_not_mounted ftarn umount "$RIG/m"
+	rig_wait 20 "the unmounting of layers" lake_is_dry || problem "layers stay mounted"
+	once_more never ftarn unpin f
+	once_more is_forgotten ftarn rm f
+	once_more never ftarn gc
+}
+
+# The n-th such call of the keeper fails, for n = 0, 1, ... until there is none, as far as there is
+# time; for each number in turn. Everything is right all the same, or the second time, and somebody
+# says why it was not the first.
+# shellcheck disable=SC2034  # FAILING_POINT is for problem()
+each_publishing() { # seconds call errno words [errno words]...
+	local end=$((SECONDS + $1)) call=$2 n=0 fired
+	shift 2
+	while [ $SECONDS -lt $end ]; do
+		: >"$RIG/refused"
+		: >"$RIG/tarnd.log"
+		FAILING_POINT="$call $n: $2"
+		failctl call keeper "$call" $n "$1"
+		publishing_life
+		fired=$(failctl fired) || break
+		# shellcheck disable=SC2086  # words
+		FAILING_POINT="$(failing_where keeper $fired): $2"
+		grep -qF "$2" "$RIG/refused" "$RIG/tarnd.log" || problem "nobody says why"
+		n=$((n + 1))
+		set -- "${@:3}" "$1" "$2"
+	done
+	unset FAILING_POINT
+	echo "# $call: $n failed" >&3
+	cat "$RIG/problems"
+	[ ! -s "$RIG/problems" ]
+	[ $n -gt 0 ]
+	[ "$FAILING_WRONG $FAILING_ERRORS $FAILING_STUCK" = "0 0 0" ]
+}
+
+publishing_s() { if [ -n "${TARN_LONG-}" ]; then echo 1200; else echo 30; fi; }
+
+@test "a new name that cannot be given: no space, no quota, a disk that is read-only" {
+	each_publishing "$(publishing_s)" renameat 28 'No space left' 122 'Disk quota exceeded' \
+		30 'Read-only file system'
+}
+
+@test "a directory that cannot be written down" {
+	each_publishing "$(publishing_s)" fsync-dir 5 'Input/output error'
+}
+
+@test "a file that cannot be written down before it gets its name" {
+	each_publishing "$(publishing_s)" fsync 5 'Input/output error' 28 'No space left'
+}

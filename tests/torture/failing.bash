@@ -38,6 +38,7 @@ once_more() { # condition command...
 	shift
 	"$@" >"$RIG/said" 2>&1 && return
 	rc=$?
+	cat "$RIG/said" >>"$RIG/refused"
 	[ $rc -lt 124 ] || problem "$*: status $rc: $(tail -n 3 "$RIG/said")"
 	[ -s "$RIG/said" ] || problem "$*: status $rc, and not a word"
 	rig_wait 60 "an answer" tarn status >/dev/null 2>&1

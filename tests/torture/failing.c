@@ -132,6 +132,14 @@ static void write_down(uint64_t id, const char *call)
 	}
 }
 
+static bool is_wanted(const char *call, uint64_t id)
+{
+	uint64_t site = atomic_load(&failing->site);
+
+	return atomic_load(&failing->role) == role + 1 &&
+	       (site ? site == id : !strcmp(failing->wanted, call));
+}
+
 static bool is_due(const char *call)
 {
 	struct walk w = {.n = 0};
@@ -141,8 +149,7 @@ static bool is_due(const char *call)
 	id = site_id(call, &w);
 	if (atomic_load(&failing->record) & 1u << role)
 		write_down(id, call);
-	if (atomic_load(&failing->role) != role + 1 || atomic_load(&failing->site) != id ||
-	    atomic_fetch_sub(&failing->skip, 1) != 0)
+	if (!is_wanted(call, id) || atomic_fetch_sub(&failing->skip, 1) != 0)
 		return false;
 	atomic_store(&failing->role, 0);
 	memcpy(failing->at, w.at, sizeof(w.at));
@@ -163,7 +170,7 @@ static __attribute__((noinline)) bool fails(const char *call, int err)
 	due = is_due(call);
 	inside = false;
 	if (due)
-		errno = err;
+		errno = atomic_load(&failing->err) ? atomic_load(&failing->err) : err;
 	return due;
 }
 
@@ -296,6 +303,23 @@ ssize_t write(int fd, const void *buf, size_t n)
 	return real(fd, buf, n);
 }
 
+/* Of a directory it makes a name last, and not what is in a file. */
+int fsync(int fd)
+{
+	static int (*real)(int);
+	struct stat st;
+	bool dir;
+
+	inside = true;
+	dir = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+	inside = false;
+	if (fails(dir ? "fsync-dir" : "fsync", EIO))
+		return -1;
+	if (!real)
+		real = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+	return real(fd);
+}
+
 int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
 {
 	static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
@@ -336,7 +360,6 @@ FILES(int, fstatvfs, EIO, (int fd, struct statvfs *st), (fd, st))
 FILES(int, ftruncate, ENOSPC, (int fd, off_t size), (fd, size))
 FILES(int, fallocate, ENOSPC, (int fd, int mode, off_t off, off_t len), (fd, mode, off, len))
 FILES(off_t, lseek, EIO, (int fd, off_t off, int whence), (fd, off, whence))
-PLAIN(int, fsync, EIO, (int fd), (fd))
 PLAIN(int, fdatasync, EIO, (int fd), (fd))
 PLAIN(int, flock, EINTR, (int fd, int op), (fd, op))
 PLAIN(int, renameat, ENOSPC, (int from, const char *a, int to, const char *b), (from, a, to, b))

@@ -23,8 +23,10 @@ struct failing_site {
 struct failing {
 	_Atomic uint32_t record; /* a bit for each role whose sites are written down */
 	_Atomic uint32_t role;   /* role + 1 that fails, 0: none */
-	_Atomic uint64_t site;   /* in this place */
+	_Atomic uint64_t site;   /* in this place; 0: wherever it makes the call `wanted` */
 	_Atomic int32_t skip;    /* after so many times that it does not */
+	_Atomic int32_t err;     /* with this; 0: as that call fails at all times */
+	char wanted[24];
 	_Atomic uint32_t fired;
 	char call[24];
 	uint64_t at[FAILING_DEPTH]; /* in the program, for addr2line */
