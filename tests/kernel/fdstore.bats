@@ -256,12 +256,13 @@ many_wait() { [ "$(tarn status --waiting --json | jq '[.waiting[]?] | length')" 
 		[ $silence = mute ] || lake_mount debian
 		readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
 		sd hear
-		lake_umount
 		: >"$RIG/tarnd.log"
-		# With the first that it answers it gets what it has missed.
-		lake_mount debian
-		[ ! -s "$RIG/tarnd.log" ]
+		# With the first layer that it answers it gets what it has missed.
+		[ $silence = deaf ] || lake "$(image_tiny gzip)" tiny "$RIG/n"
+		[ $silence = mute ] || lake_mount tiny "$RIG/n"
+		! grep -q 'does not take' "$RIG/tarnd.log"
 		store_is_right
+		tarn umount "$RIG/n"
 		lake_umount
 		sd stop
 		shown '.store == []'
