@@ -132,20 +132,23 @@ int proc_usage(int32_t pid, uint64_t *ret_fds, uint64_t *ret_rss)
 {
 	long page = sysconf(_SC_PAGESIZE);
 	char text[256], path[32], *p;
+	uint64_t resident, shared;
 	struct stat st;
 	int r = read_text(pid, "statm", text, sizeof(text));
 
 	if (r < 0)
 		return r;
-	/* The second field: pages that are resident. */
+	/* All pages, those that are resident, those of them that are not of it alone. */
 	p = strchr(text, ' ');
-	if (!p || page <= 0)
+	resident = p ? strtoull(p + 1, &p, 10) : 0;
+	shared = resident ? strtoull(p, NULL, 10) : 0;
+	if (!resident || shared > resident || page <= 0)
 		return -EBADMSG;
 	snprintf(path, sizeof(path), PROC "/%d/fd", pid);
 	if (stat(path, &st) < 0 && (errno != ENOENT || stat(path + strlen(PROC), &st) < 0))
 		return -errno;
 	*ret_fds = (uint64_t)st.st_size;
-	*ret_rss = strtoull(p + 1, NULL, 10) * (uint64_t)page;
+	*ret_rss = (resident - shared) * (uint64_t)page;
 	return 0;
 }
 

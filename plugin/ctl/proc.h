@@ -20,7 +20,11 @@ void proc_container(int32_t pid, char out[PROC_CONTAINER]);
 /* The same, from the text of a cgroup file (cgroups(7), /proc/[pid]/cgroup). */
 void cgroup_container(const char *text, char out[PROC_CONTAINER]);
 
-/* How many descriptors it has, and the bytes of memory it occupies. 0 or -errno. */
+/*
+ * How many descriptors it has, and the bytes of memory that are resident for it alone (proc(5),
+ * statm): the buffers that an engine shares with its fetchers are bounded, and filled for ever as
+ * soon as they were used. 0 or -errno.
+ */
 int proc_usage(int32_t pid, uint64_t *ret_fds, uint64_t *ret_rss);
 
 /* When the process was started, in clock ticks since the machine was. 0 or -errno. */
