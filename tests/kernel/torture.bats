@@ -62,6 +62,19 @@ planted() { # commands
 	done
 }
 
+@test "what has grown is a failure, by more than the least that counts; what is less is told" {
+	local row="row x 1 0 0 0 0"
+	planted "$row; state memory 10000 10900 10; state small 100 900 10 1024; state less 1000 500 10"
+	[ "$status" = 0 ]
+	grep -qE '^planted: memory +10000 +10900 +\+9 %$' <<<"$output"
+	grep -qE '^planted: less +1000 +500 +-50 %$' <<<"$output"
+	for grown in 'memory 10000 11100 10' 'memory 5000 6100 10 1024' 'mounts 20 21 0' 'events 0 1 0'; do
+		planted "$row; state $grown"
+		[ "$status" = 1 ]
+		[[ $output == *"planted: ${grown%% *}: "*" at the end, and "* ]]
+	done
+}
+
 @test "a part that fails, shows nothing or leaves something is a failure, and nothing is left" {
 	planted "row x 1 0 0 0 0; exit 7"
 	[ "$status" = 1 ]

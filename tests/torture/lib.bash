@@ -67,3 +67,10 @@ sum_readers() { # json...
 	cat "$@" | jq -rs '[(map(.wrong) | add), (map(.errors + .died) | add), (map(.stuck) | add),
 		(map(.pause_ms) | max)] | map(. // 0) | join(" ")'
 }
+
+# What `run` holds against each other at the end: it may have grown by so many percent, and in any
+# case by the last.
+state() { # what before after percent [more]
+	printf '%s\t%s\t%s\t%s\t%s\n' "${0##*/}: $1" "$2" "$3" "$4" "${5-0}" \
+		>>"${TORTURE_STATES:-/dev/stdout}"
+}

@@ -185,8 +185,67 @@ load_row() { # fault times note report...
 
 # Stops them and leaves a row of what they saw.
 load_end() { # fault times [note]
+	local reports=("$LOAD")
 	load_stop
-	load_row "$1" "$2" "${3-}" "$LOAD"
+	if [ -n "${INSIDE_PID-}" ]; then
+		inside_report >"$LOAD.inside"
+		reports+=("$LOAD.inside")
+	fi
+	load_row "$1" "$2" "${3-}" "${reports[@]}"
+}
+
+# --- seen from inside a container --------------------------------------------------------------------
+
+# It goes on for ever, through whatever is done to tarnd: programs that it starts read programs and
+# what they are linked with, and say what they found.
+INSIDE='find usr/sbin -type f -exec sha256sum {} + | LC_ALL=C sort | sha256sum'
+
+inside_begin() {
+	local WAYS # attach.bash's are other ones
+	load attach
+	need runc
+	INSIDE_SEEN=0
+	INSIDE_WANT=$(cd "$TREE" && eval "$INSIDE") || fail "no sums to compare with"
+	COMMAND="cd /; while :; do $INSIDE; sleep 0.1; done" make_bundle "$RIG/inside" debian ||
+		fail "no bundle"
+	INSIDE_ID=inside-$$
+	by front-runc run -d -b "$RIG/inside" "$INSIDE_ID" </dev/null >"$RIG/inside.out" \
+		2>"$RIG/inside.err" || fail "no container: $(tail -n 2 "$RIG/inside.err")"
+	INSIDE_PID=$(by front-runc state "$INSIDE_ID" | jq .pid)
+	INSIDE_ERRORS=$(wc -l <"$RIG/inside.err") # what the runtime had to say
+	rig_wait 100 "a container that reads" inside_more 0 || fail "a container reads nothing"
+}
+
+inside_more() { [ "$(wc -l <"$RIG/inside.out")" -gt "$1" ]; }
+
+# What it saw since it was asked last, in a reader's words: each time is one file. It must go on. A
+# sum that has not come out right because of a file that could not be read is that file's.
+inside_report() {
+	local n errors stuck=0 died=0
+	n=$(wc -l <"$RIG/inside.out")
+	rig_gone "$INSIDE_PID" && died=1
+	[ $died = 1 ] || rig_wait 100 "a container that goes on" inside_more "$n" || stuck=1
+	n=$(wc -l <"$RIG/inside.out") errors=$(wc -l <"$RIG/inside.err")
+	head -n "$n" "$RIG/inside.out" | tail -n +$((INSIDE_SEEN + 1)) | jq -Rs \
+		--arg want "$INSIDE_WANT" --argjson stuck $stuck --argjson died $died \
+		--argjson errors $((errors - INSIDE_ERRORS)) '
+		split("\n")[:-1] | {files: length, wrong: ([(map(select(. != $want)) | length) - $errors, 0] | max),
+			errors: $errors, stuck: $stuck, died: $died}'
+	tail -n +$((INSIDE_ERRORS + 1)) "$RIG/inside.err" >&2
+	INSIDE_SEEN=$n INSIDE_ERRORS=$errors
+}
+
+inside_remove() {
+	[ -z "${INSIDE_ID-}" ] || by front-runc delete --force "$INSIDE_ID"
+	INSIDE_ID=''
+}
+
+# Its own row: what it saw is in those of the faults, too.
+inside_end() {
+	inside_remove
+	# shellcheck disable=SC2046  # four numbers
+	row 'a container, through all of it' 0 $(sum_readers "$RIG"/load.*.inside) \
+		"$(cat "$RIG"/load.*.inside | jq -s 'map(.files) | add') sums of its programs; ${1-}"
 }
 
 # --- memory, descriptors, events and mounts ----------------------------------------------------------
@@ -206,13 +265,31 @@ use_everything() {
 	rig_wait 100 "an eviction" tarn -q evict --all --wait
 }
 
+# `role pid` of each.
+every_process() {
+	tarn status --json | jq -r '.daemon | (["guardian", .guardian_pid], ["keeper", .keeper_pid],
+		["anchor", .anchor_pid], ["engine", .engine_pid], (.fetcher_pids[] | ["fetcher", .])) |
+		"\(.[0]) \(.[1])"'
+}
+
+# What leaks grow in. What processes share (the fetchers' buffers, the slots) is as large as it is,
+# and is touched or not.
+own_memory() {
+	local role pid
+	while read -r role pid; do
+		printf '%s: memory of its own (KiB)\t%s\n' "$role" \
+			"$(awk '$1 == "RssAnon:" { print $2 }' "/proc/$pid/status")"
+	done < <(every_process) | sort -t $'\t' -k 1,1 -k 2,2nr | sort -t $'\t' -u -k 1,1
+}
+
 # `name value` of what a leak shows in; of fetchers, the largest.
 take_states() {
 	tarn status --json | jq -r '.daemon | ["events waiting", .slots], ["mounts of layers", .mounts],
 		(.processes | group_by(.role)[] |
-		 ["\(.[0].role): descriptors", (map(.fds) | max)],
-		 ["\(.[0].role): memory (KiB)", (map(.rss) | max / 1024)]) | @tsv'
-	printf 'mounts\t%d\n' "$(rig_mounts | wc -l)"
+		 ["\(.[0].role): descriptors", (map(.fds) | max)]) | @tsv'
+	own_memory
+	# The runtime's directory is made once a boot.
+	printf 'mounts\t%d\n' "$(rig_mounts | grep -vc "^$TARN_RUNDIR ")"
 }
 
 states_begin() {
@@ -220,13 +297,17 @@ states_begin() {
 	take_states >"$RIG/states"
 }
 
-# Leaves what `run` compares: name, before, after, and by how many percent it may have grown.
-# Memory needs more use than the short form can make of it to be steady.
 states_end() {
 	use_everything
 	join -t $'\t' <(sort "$RIG/states") <(take_states | sort) |
-		awk -v OFS='\t' -v within="$(short_or 1000 10)" \
-			'{ print $0, /memory/ ? within : /descriptors/ ? 10 : 0 }' >>"${TORTURE_STATES:-/dev/stdout}"
+		while IFS=$'\t' read -r what before after; do
+			case $what in
+			# Memory needs more use than the short form can make of it to be steady.
+			*memory*) state "$what" "$before" "$after" "$(short_or 1000 10)" 1024 ;;
+			*descriptors) state "$what" "$before" "$after" 10 ;;
+			*) state "$what" "$before" "$after" 0 ;;
+			esac
+		done
 }
 
 # --- and back ---------------------------------------------------------------------------------------
