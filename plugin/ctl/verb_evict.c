@@ -18,11 +18,6 @@ static bool cancelled(void *ctx)
 	return ctl_cancelled(ctx);
 }
 
-static bool pinned(void *ctx, const struct layer *l, uint32_t span)
-{
-	return pins_span(l, span);
-}
-
 static int send_layer(struct ctl_task *t, const struct place *p, const struct evicted *ev)
 {
 	char text[DIGEST_TEXT];
@@ -58,8 +53,8 @@ static int read_want(const struct ctl_task *t, struct evict_want *ret, struct er
 }
 
 /*
- * A layer that is not mounted goes whole. One of which something is pinned is mounted for it, so
- * that it goes span by span.
+ * A layer that is not mounted goes whole. One of which something is pinned is mounted for it, or
+ * kept so that it is not unmounted meanwhile: it goes span by span.
  */
 static int evict_place(struct ctl_task *t, const struct place *p, const struct evict_want *want,
 		       struct evicted *ret, struct err *e)
@@ -68,7 +63,7 @@ static int evict_place(struct ctl_task *t, const struct place *p, const struct e
 	int r = 0;
 
 	*ret = (struct evicted){0};
-	if (!p->mounted && pins_bytes(&p->diff_id, 0, p->size))
+	if (pins_bytes(&p->diff_id, 0, p->size))
 		r = layer_mount(t->en, &p->diff_id, &p->scope, &l, e);
 	if (r == 0)
 		r = evict_layer(t->en, &p->diff_id, &p->scope, want, ret, e);
@@ -81,7 +76,7 @@ int verb_evict(struct ctl_task *t, struct json_gen *done, struct err *e)
 {
 	bool all = json_bool(json_get(t->args, "all"), false);
 	const char *what = all ? NULL : arg_str(t, "what", e);
-	struct evict_want want = {.pinned = pinned, .cancelled = cancelled, .ctx = t};
+	struct evict_want want = {.cancelled = cancelled, .ctx = t};
 	_cleanup_places_ struct places ps = {.v = NULL};
 	struct evicted sum = {0};
 	int r;

@@ -47,11 +47,6 @@ static void survey_free(struct survey *s)
 	free(s->holder);
 }
 
-static bool pinned(void *ctx, const struct layer *l, uint32_t span)
-{
-	return pins_span(l, span);
-}
-
 /* --- what there is --- */
 
 static int add_piece(struct survey *s, struct holder *h, uint64_t age_ns, uint64_t bytes)
@@ -212,7 +207,7 @@ struct coldest coldest_evict(struct engine *en, uint64_t bytes, bool (*cancelled
 			     void *ctx)
 {
 	_cleanup_(survey_free) struct survey s = {.en = en};
-	struct evict_want want = {.pinned = pinned, .cancelled = cancelled, .ctx = ctx};
+	struct evict_want want = {.cancelled = cancelled, .ctx = ctx};
 	uint64_t freed = 0, goal = bytes, seen = 0;
 	struct err e = ERR_INIT;
 	size_t at = 0;

@@ -21,6 +21,7 @@
 #include "plugin/store/kept.h"
 #include "plugin/store/layer.h"
 #include "plugin/store/load.h"
+#include "plugin/store/pins.h"
 #include "plugin/store/space.h"
 
 #define TURN_US     20000
@@ -225,6 +226,9 @@ static int evict_unmounted(struct work *w, struct err *e)
 	resident = fd_resident(fd);
 	size = lseek(fd, 0, SEEK_END);
 	if (resident <= 0 || size < 0 || evict_tar_age_ns(fd) < w->want->cold_ns)
+		return 0;
+	/* Of such a one only spans go, while it is mounted. It was, when the caller looked. */
+	if (pins_bytes(&w->diff_id, 0, (uint64_t)size))
 		return 0;
 	/* First nothing is claimed to be there any more, then it goes. */
 	r = file_drop(w->en, &present, e);

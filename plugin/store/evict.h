@@ -27,8 +27,7 @@ struct evict_want {
 	bool wait;        /* ...until it is done; false: refused with EBUSY */
 	uint64_t cold_ns; /* only spans no fault has wanted for so long; 0: all */
 	uint64_t free;    /* stop once so many bytes are free; UINT64_MAX: no end */
-	bool (*pinned)(void *ctx, const struct layer *l, uint32_t span); /* NULL: none */
-	bool (*cancelled)(void *ctx);                                    /* NULL: never */
+	bool (*cancelled)(void *ctx); /* NULL: never */
 	void *ctx;
 };
 

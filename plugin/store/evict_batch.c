@@ -15,6 +15,7 @@
 #include "plugin/loop.h"
 #include "plugin/store/evict_impl.h"
 #include "plugin/store/layer.h"
+#include "plugin/store/pins.h"
 
 #ifdef TARN_TEST_NO_PROOF
 /* The control of the eviction test: it must see wrong bytes without a proof. */
@@ -34,7 +35,7 @@ static bool evictable(const struct work *w, uint32_t span)
 		return false;
 	if (w->want->cold_ns && clock_ns() - s->touched_ns < w->want->cold_ns)
 		return false;
-	return !w->want->pinned || !w->want->pinned(w->want->ctx, w->l, span);
+	return !pins_span(w->l, span);
 }
 
 static int nids_add(struct nids *ns, uint64_t nid)

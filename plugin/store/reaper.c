@@ -57,7 +57,26 @@ static void *reaper_main(void *unused)
 	return NULL;
 }
 
-static void start(void)
+static void begin(struct engine *en);
+
+/* On the loop. */
+static void begin_again(void *ctx)
+{
+	pthread_mutex_lock(&corpses.lock);
+	if (!running && corpses.first)
+		begin(ctx);
+	pthread_mutex_unlock(&corpses.lock);
+}
+
+static void begin_later(void *ctx)
+{
+	struct engine *en = ctx;
+
+	loop_after(en->loop, AGAIN_MIN_MS, begin_again, en, NULL);
+}
+
+/* With the list's lock held. Where there can be no thread now, there may be one soon. */
+static void begin(struct engine *en)
 {
 	sigset_t all, old;
 	pthread_t thread;
@@ -67,6 +86,8 @@ static void start(void)
 	if (pthread_create(&thread, NULL, reaper_main, NULL) == 0) {
 		pthread_detach(thread);
 		running = true;
+	} else {
+		loop_post(en->loop, begin_later, en);
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
@@ -87,6 +108,6 @@ void layer_reap(struct engine *en, const struct digest *diff_id, const struct di
 	pthread_mutex_lock(&corpses.lock);
 	due_put(&corpses, &c->due);
 	if (!running)
-		start();
+		begin(en);
 	pthread_mutex_unlock(&corpses.lock);
 }

@@ -472,7 +472,7 @@ fault() { # FAULT ERRNO text operation...
 	shift 3
 	for redirect in false true; do
 		control '{"fault": "'"$name"'", "fault_count": 1, "redirect": '$redirect'}'
-		OPTS="--stall 400" cat_ "$@" range "$LAYER" $SIZE 7 70
+		OPTS="--stall 1500" cat_ "$@" range "$LAYER" $SIZE 7 70
 		fails_with "$code" "$text"
 		is "${lines[0]%% *}" fail
 		delivers 1 70 "$(sum_of 7 70)"
@@ -523,8 +523,8 @@ fault() { # FAULT ERRNO text operation...
 	serve
 	fault reset ECONNRESET "" range $(whole)
 	fault early ECONNRESET "" range $(whole)
-	fault stall ETIMEDOUT "no byte from the server for 400 ms" range $(whole)
-	fault mute ETIMEDOUT "no byte from the server for 400 ms" range $(whole)
+	fault stall ETIMEDOUT "no byte from the server for 1500 ms" range $(whole)
+	fault mute ETIMEDOUT "no byte from the server for 1500 ms" range $(whole)
 	fault early ECONNRESET "" blob "$CONFIG"
 	fault garbage EPROTO "" range $(whole)
 	fault headers EPROTO "headers are too long" range $(whole)

@@ -265,29 +265,12 @@ use_everything() {
 	rig_wait 100 "an eviction" tarn -q evict --all --wait
 }
 
-# `role pid` of each.
-every_process() {
-	tarn status --json | jq -r '.daemon | (["guardian", .guardian_pid], ["keeper", .keeper_pid],
-		["anchor", .anchor_pid], ["engine", .engine_pid], (.fetcher_pids[] | ["fetcher", .])) |
-		"\(.[0]) \(.[1])"'
-}
-
-# What leaks grow in. What processes share (the fetchers' buffers, the slots) is as large as it is,
-# and is touched or not.
-own_memory() {
-	local role pid
-	while read -r role pid; do
-		printf '%s: memory of its own (KiB)\t%s\n' "$role" \
-			"$(awk '$1 == "RssAnon:" { print $2 }' "/proc/$pid/status")"
-	done < <(every_process) | sort -t $'\t' -k 1,1 -k 2,2nr | sort -t $'\t' -u -k 1,1
-}
-
 # `name value` of what a leak shows in; of fetchers, the largest.
 take_states() {
 	tarn status --json | jq -r '.daemon | ["events waiting", .slots], ["mounts of layers", .mounts],
 		(.processes | group_by(.role)[] |
-		 ["\(.[0].role): descriptors", (map(.fds) | max)]) | @tsv'
-	own_memory
+		 ["\(.[0].role): descriptors", (map(.fds) | max)],
+		 ["\(.[0].role): memory of its own (KiB)", (map(.rss) | max / 1024)]) | @tsv'
 	# The runtime's directory is made once a boot.
 	printf 'mounts\t%d\n' "$(rig_mounts | grep -vc "^$TARN_RUNDIR ")"
 }

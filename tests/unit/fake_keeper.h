@@ -299,6 +299,13 @@ int loop_call(struct loop *l, int (*fn)(void *ctx), void *ctx)
 	return r;
 }
 
+int loop_after(struct loop *l, uint64_t ms, void (*fn)(void *ctx), void *ctx,
+	       struct loop_timer **ret)
+{
+	fn(ctx);
+	return 0;
+}
+
 int loop_post(struct loop *l, void (*fn)(void *ctx), void *ctx)
 {
 	pthread_mutex_lock(&fake_lock);
