@@ -206,7 +206,7 @@ kill_guardian_and_keeper() {
 	wait "$TARND_PID" || true
 	TARND_PID=''
 	# What nobody has can not be had; nobody waits for ever, and nobody sees zeros.
-	run timeout 30 cat "$RIG/m/usr/bin/perl"
+	run timeout 100 cat "$RIG/m/usr/bin/perl"
 	[ "$status" = 1 ]
 	[[ $output == *"Input/output error"* ]]
 	run timeout 30 "$RIG/m/usr/bin/true"
@@ -225,7 +225,9 @@ kill_guardian_and_keeper() {
 # A tarnd that is held up before it is ready: the index of a layer that is mounted comes from a pipe.
 start_tarnd_slowly() { # [tarnd options...]
 	local index
-	index=$(printf '%s\n' "$TARN_STORE"/layers/*/index | head -n 1)
+	# Of the largest layer, which is the one that most is in: those before it may be served.
+	index=$(find "$TARN_STORE/layers" -name index -printf '%s %p\n' | sort -rn | head -n 1)
+	index=${index#* }
 	mv "$index" "$RIG/index"
 	mkfifo "$index"
 	exec {PIPE}<>"$index"
@@ -253,7 +255,7 @@ reads_index() { # path
 	wait "$TARND_PID" || true
 	TARND_PID=''
 	# Its engine goes by what is mounted, not by how far it had come: nobody sees zeros.
-	run timeout 30 cat "$RIG/m/usr/bin/perl"
+	run timeout 100 cat "$RIG/m/usr/bin/perl"
 	[ "$status" = 1 ]
 	[[ $output == *"Input/output error"* ]]
 	run "$B/tarnd" --store "$TARN_STORE" --socket "$TARN_SOCKET"
