@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "oci/base/cleanup.h"
+#include "plugin/must_have.h"
 
 #define ROUND_MAX 64 /* events taken from epoll at a time */
 
@@ -48,19 +49,6 @@ struct loop {
 	pthread_mutex_t lock; /* guards the queue of posts, the one thing other threads touch */
 	struct post *first, **last;
 };
-
-/*
- * A timer or a result that is lost is a reader, or the next process, that nobody comes back to: so
- * this waits until there is memory. (Few programs ever see malloc(3) fail.)
- */
-static void *must_have(size_t size)
-{
-	void *p;
-
-	while (!(p = malloc(size)))
-		usleep(10000);
-	return p;
-}
 
 uint64_t clock_ns(void)
 {

@@ -145,16 +145,21 @@ void layer_source_open(struct engine *en, struct layer_source *s)
 		s->opened = true;
 }
 
-static void add_source(struct engine *en, struct layer *l, const struct source *from)
+/* One whose map is not there, or none of ours, is left out; what may pass is an error. */
+static int add_source(struct engine *en, struct layer *l, const struct source *from, struct err *e)
 {
-	struct err e = ERR_INIT;
+	struct err why = ERR_INIT;
 	char text[DIGEST_TEXT];
+	int r = layer_source_load(en, l, from, &l->sources[l->nsources], &why);
 
-	if (layer_source_load(en, l, from, &l->sources[l->nsources], &e) == 0)
+	if (r == 0)
 		l->nsources++;
-	else
+	else if (r == -ENOENT || r == -EBADMSG)
 		log_warn("layer %s: a source is left out: %s", digest_text(&l->diff_id, text),
-			 e.text);
+			 why.text);
+	else
+		return err_take(e, r, why.text, &why.links);
+	return 0;
 }
 
 /* Local ones first; among equals the newest, which was last seen to work. */
@@ -169,11 +174,13 @@ static int load_sources(struct engine *en, struct layer *l, struct err *e)
 	l->sources = calloc(list.n ? list.n : 1, sizeof(*l->sources));
 	if (!l->sources)
 		return err_errno(e, -ENOMEM, "the sources");
-	for (int local = 1; local >= 0; local--)
-		for (size_t i = list.n; i-- > 0;)
+	for (int local = 1; local >= 0; local--) {
+		for (size_t i = list.n; r == 0 && i-- > 0;) {
 			if (list.v[i].local == (local == 1))
-				add_source(en, l, &list.v[i]);
-	return 0;
+				r = add_source(en, l, &list.v[i], e);
+		}
+	}
+	return r;
 }
 
 /* --- what is there of it --- */

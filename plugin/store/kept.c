@@ -98,6 +98,8 @@ int file_read(struct engine *en, const struct keep_file *f, struct buf *out, str
 	if (st.st_size > 0 && (uint64_t)st.st_size < out->max)
 		(void)buf_reserve(out, (size_t)st.st_size + 1);
 	r = fd_read_all(fd, out);
+	if (r == -EFBIG)
+		return err_set(e, -EBADMSG, "%s: larger than any of ours", words(f));
 	if (r < 0)
 		return err_errno(e, r, "%s: reading", words(f));
 	return 0;

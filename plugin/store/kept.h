@@ -26,7 +26,7 @@ struct keep_file file_of(enum keep_kind kind, const struct digest *key);
 
 /* Read only; the descriptor is the caller's. -ENOENT when it is not there. */
 int file_open(struct engine *en, const struct keep_file *f, int *ret_fd, struct err *e);
-/* The whole of it into @out, at most out->max bytes. */
+/* The whole of it into @out; -EBADMSG when it is more than out->max bytes. */
 int file_read(struct engine *en, const struct keep_file *f, struct buf *out, struct err *e);
 bool file_exists(struct engine *en, const struct keep_file *f);
 

@@ -6,8 +6,8 @@
 
 #include "oci/base/digest.h"
 #include "plugin/engine.h"
-#include "plugin/log.h"
 #include "plugin/loop.h"
+#include "plugin/must_have.h"
 #include "plugin/store/due.h"
 #include "plugin/store/load.h"
 #include "plugin/store/load_impl.h"
@@ -94,17 +94,11 @@ static void begin(struct engine *en)
 
 void layer_reap(struct engine *en, const struct digest *diff_id, const struct digest *scope)
 {
-	struct corpse *c = calloc(1, sizeof(*c));
-	char text[DIGEST_TEXT];
+	/* Nobody asks again: given up, the layer would stay mounted for as long as we are there. */
+	struct corpse *c = must_have(sizeof(*c));
 
-	if (!c) {
-		log_warn("layer %s stays mounted: out of memory", digest_text(diff_id, text));
-		return;
-	}
-	c->en = en;
-	c->diff_id = *diff_id;
-	c->scope = *scope;
-	c->delay_ms = AGAIN_MIN_MS;
+	*c = (struct corpse){
+		.en = en, .diff_id = *diff_id, .scope = *scope, .delay_ms = AGAIN_MIN_MS};
 	pthread_mutex_lock(&corpses.lock);
 	due_put(&corpses, &c->due);
 	if (!running)

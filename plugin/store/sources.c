@@ -173,9 +173,9 @@ int sources_load(struct engine *en, const struct digest *diff_id, const struct d
 		r = sources_decode(b.data, b.len, what, ret, &why);
 	if (r == 0)
 		return 0;
-	if (r == -ENOMEM)
+	if (r != -ENOENT && r != -EBADMSG)
 		return err_take(e, r, why.text, &why.links);
-	if (r != -ENOENT)
+	if (r == -EBADMSG)
 		log_warn("%s", why.text);
 	*ret = (struct sources){.n = 0};
 	return 0;

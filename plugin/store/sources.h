@@ -42,7 +42,10 @@ int sources_decode(const void *data, size_t len, const char *what, struct source
 
 /* --- tasks only --- */
 
-/* None are success. A file that cannot be read is logged and counts as none. */
+/*
+ * None are success; a file that is none of ours is logged and counts as none. What may pass, as
+ * reading that fails, is an error: taken for none, the next source would be written over all others.
+ */
 int sources_load(struct engine *en, const struct digest *diff_id, const struct digest *scope,
 		 struct sources *ret, struct err *e);
 /* Adds @one to the file, unless it is there. The caller has CLAIM_INGEST on the layer. */

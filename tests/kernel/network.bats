@@ -186,9 +186,10 @@ net_waits_for() { # pattern
 	tarn -q pull --keep=none "docker://$REGISTRY/y" --name y
 	mkdir "$RIG/n"
 	lake_mount y "$RIG/n"
-	# Readers of all its files, more of them than there are fetchers.
+	# Readers of all its files, more of them than there are fetchers: each begins with one drawn
+	# of eight, and of those with the same file one waits in the event, the others for a page.
 	echo '{"fault": "mute"}' >"$dead"
-	start_readers "$RIG/tree" "$RIG/m" -j 8 -m r -w 300
+	start_readers "$RIG/tree" "$RIG/m" -j 32 -m r -w 300
 	rig_wait 30 "its readers" net_waiters 4
 	# The other's are through before the first of these has even been given up.
 	timeout 50 "$B/test/reader" -j 2 -m rm "$RIG/other" "$RIG/n"
