@@ -28,6 +28,7 @@
 #include "plugin/store/kept.h"
 #include "plugin/store/layer.h"
 #include "tests/unit/fake_space.h"
+#include "tests/unit/scratch.h"
 
 struct fake_mount {
 	struct digest diff_id;
@@ -86,14 +87,8 @@ static void fake_start(void)
 
 static void fake_stop(void)
 {
-	char *slash = strrchr(fake.dir, '/');
-
 	close(fake.store);
-	*slash = '\0';
-	fake.store = open(fake.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_true(fake.store >= 0);
-	assert_int_equal(fd_remove_tree(fake.store, slash + 1), 0);
-	close(fake.store);
+	assert_int_equal(scratch_remove(fake.dir), 0);
 	for (size_t i = 0; i < ARRAY_LEN(fake.mount); i++) {
 		if (fake.mount[i].used) {
 			close(fake.mount[i].fill);

@@ -26,6 +26,7 @@
 #include "oci/base/fd.h"
 #include "oci/base/json.h"
 #include "oci/base/limits.h"
+#include "tests/unit/scratch.h"
 
 /* A directory of the test's own. */
 struct scratch {
@@ -46,11 +47,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	_cleanup_fd_ int tmp = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct scratch *s = *state;
 
 	close(s->fd);
-	assert_int_equal(fd_remove_tree(tmp, strrchr(s->path, '/') + 1), 0);
+	assert_int_equal(scratch_remove(s->path), 0);
 	free(s);
 	return 0;
 }

@@ -180,7 +180,7 @@ static void mounted_once(void **state)
 static void half_mounted(void **state)
 {
 	int *const fail[] = {&rig.fail_mark, &rig.fail_mount, &rig.fail_fs};
-	const unsigned before = count_open();
+	const unsigned before = fds_open();
 
 	for (size_t i = 0; i < ARRAY_LEN(fail); i++) {
 		*fail[i] = -EXDEV;
@@ -188,7 +188,7 @@ static void half_mounted(void **state)
 		*fail[i] = 0;
 		assert_int_equal(state_of(0), WARD_FREE);
 		assert_int_equal(rig.marks, 0);
-		assert_int_equal(count_open(), before);
+		assert_int_equal(fds_open(), before);
 	}
 	assert_int_equal(ask_layer(KEEP_LAYER_MOUNT), 0);
 	rig.fail_mark = rig.fail_fs = -ENOSPC;

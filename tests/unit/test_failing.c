@@ -9,7 +9,6 @@
 /* link: -Wl,--wrap=write,--wrap=pwrite64,--wrap=fstat64,--wrap=ftruncate64 */
 /* link: -Wl,--wrap=fsync,--wrap=renameat,--wrap=mmap64,--wrap=memfd_create */
 /* link: -Wl,--wrap=open64,--wrap=openat64 */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +34,7 @@
 #include "tests/unit/failpoint.h"
 #include "tests/unit/image_of.h"
 #include "tests/unit/packing.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/tarmake.h"
 
 #define SPAN      LIMIT_SPAN_MIN
@@ -55,18 +55,6 @@ static void say(struct buf *out, const void *data, size_t len)
 	if (len)
 		assert_int_equal(buf_put(out, data, len), 0);
 	fail_at = at;
-}
-
-static unsigned fds_open(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
 }
 
 /* Does it with the n-th failing. False: there are not so many. */
@@ -380,15 +368,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	int tmp, r;
-
 	buf_free(&tar);
 	buf_free(&gz);
 	buf_free(&zst);
-	tmp = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = fd_remove_tree(tmp, dir + strlen("/tmp/"));
-	close(tmp);
-	return r;
+	return scratch_remove(dir);
 }
 
 #define TEST(job)                                                                                  \

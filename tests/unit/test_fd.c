@@ -19,6 +19,7 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
+#include "tests/unit/scratch.h"
 
 /* Each test has a directory of its own; its descriptor is the state. */
 struct place {
@@ -42,8 +43,7 @@ static int make_place(void **state)
 static int drop_place(void **state)
 {
 	struct place *pl = *state;
-	_cleanup_fd_ int tmp = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = fd_remove_tree(tmp, strrchr(pl->path, '/') + 1);
+	int r = scratch_remove(pl->path);
 
 	close(pl->fd);
 	free(pl);

@@ -23,6 +23,7 @@
 #include "plugin/cli/progress.c"
 #include "plugin/cli/show.c"
 #include "tests/unit/output.h"
+#include "tests/unit/scratch.h"
 
 static struct output out, err;
 
@@ -168,9 +169,7 @@ static int make_home(void **state)
 
 static int drop_home(void **state)
 {
-	_cleanup_fd_ int tmp = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	return fd_remove_tree(tmp, strrchr(*state, '/') + 1);
+	return scratch_remove(*state);
 }
 
 static void put(const char *dir, const char *sub, const char *name, const char *text)
