@@ -45,15 +45,16 @@ shown() { sd show | jq -er "$@"; }
 
 nobody_is_there() { [ -z "$(lake_tarnd_pids)" ]; }
 
-# The names of what is stored: one of each, and nothing that is not of a mounted layer.
-store_is_right() {
+# The names of what is stored: one of each, and nothing that is not of a mounted layer. What is on
+# its way out may be there for a moment.
+store_is_right() { rig_wait 20 "the store to have what is mounted" store_fits; }
+
+store_fits() {
 	local layers
-	layers=$(tarn status --json | jq '[.layers[] | select(.mounted)] | length')
-	shown '.store | length == (unique | length)'
-	shown --argjson n "$layers" '.store | length == 5 + 3 * $n'
-	[ "$(shown '[.store[] | select(startswith("layer-") | not)] | sort | join(" ")' | tr -d '"')" \
-		= "$FIXED" ]
-	shown '.refused == []'
+	layers=$(tarn status --json | jq '[.layers[] | select(.mounted)] | length') &&
+		shown --argjson n "$layers" --arg fixed "$FIXED" '.refused == [] and
+			(.store | length == (unique | length) and length == 5 + 3 * $n and
+				([.[] | select(startswith("layer-") | not)] | sort | join(" ")) == $fixed)'
 }
 
 # Who is served by a layer that was lost reads zeros; nobody is to.
@@ -70,7 +71,7 @@ evicts() {
 }
 
 all_is_right() {
-	wait_readers
+	end_readers
 	[ "$(found wrong)" = 0 ]
 	[ "$(found errors)" = 0 ]
 	[ "$(found stuck)" = 0 ]
@@ -94,7 +95,7 @@ many_wait() { [ "$(tarn status --waiting --json | jq '[.waiting[]?] | length')" 
 	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
 	mapfile -t fetchers < <(tarnd_pid fetcher)
 	kill -STOP "${fetchers[@]}"
-	start_readers "$TREE" "$RIG/m" -j 8 -w 120
+	start_readers "$TREE" "$RIG/m" -t -w 120
 	rig_wait 30 "readers that wait" many_wait
 	crash_tarnd
 	readers_run
@@ -113,7 +114,7 @@ many_wait() { [ "$(tarn status --waiting --json | jq '[.waiting[]?] | length')" 
 	sd start
 	lake "$(image_debian gzip)" debian
 	for _ in 1 2 3; do
-		start_readers "$TREE" "$RIG/m" -j 8 -w 120
+		start_readers "$TREE" "$RIG/m" -t -w 120
 		for _ in 1 2 3; do
 			read -rt "$((RANDOM % 2)).$((RANDOM % 10))" <> <(:) || :
 			crash_tarnd
@@ -129,9 +130,9 @@ many_wait() { [ "$(tarn status --waiting --json | jq '[.waiting[]?] | length')" 
 		sd start
 		[ $preserve = restart ] || lake "$(image_debian gzip)" debian
 		[ $preserve = yes ] || lake_mount debian
-		start_readers "$TREE" "$RIG/m" -w 120
+		start_readers "$TREE" "$RIG/m" -t -w 120
 		sd stop
-		[ "$(lake_tarnd_pids | wc -l)" = 1 ]
+		rig_wait 10 "the end of all but the guardian" tarnd_processes 1
 		[ $preserve = yes ] || shown '.store == []'
 		readers_run
 		sd start
@@ -156,7 +157,7 @@ many_wait() { [ "$(tarn status --waiting --json | jq '[.waiting[]?] | length')" 
 	manager
 	sd start
 	lake "$(image_debian gzip)" debian
-	start_readers "$TREE" "$RIG/m" -w 120
+	start_readers "$TREE" "$RIG/m" -t -w 120
 	sd stop
 	crash_tarnd
 	readers_run
@@ -174,7 +175,7 @@ many_wait() { [ "$(tarn status --waiting --json | jq '[.waiting[]?] | length')" 
 	manager
 	sd start
 	lake "$(image_debian gzip)" debian
-	start_readers "$TREE" "$RIG/m" -w 120
+	start_readers "$TREE" "$RIG/m" -t -w 120
 	kill -KILL "$(tarnd_pid guardian)"
 	rig_wait 30 "the end of the service" shown '.main == null'
 	# What is mounted before somebody starts it again is kept, too: by the keeper.
@@ -190,7 +191,7 @@ many_wait() { [ "$(tarn status --waiting --json | jq '[.waiting[]?] | length')" 
 	manager
 	sd start
 	lake "$(image_debian gzip)" debian
-	start_readers "$TREE" "$RIG/m" -w 120
+	start_readers "$TREE" "$RIG/m" -t -w 120
 	mapfile -t two < <(tarnd_pid guardian; tarnd_pid keeper)
 	anchor=$(tarnd_pid anchor)
 	kill -STOP "${two[@]}"

@@ -145,7 +145,7 @@ fill_first() {
 @test "stopped while mounted: readers wait for the next tarnd" {
 	tree=$(debian_tree)
 	lake "$(image_debian gzip)" debian
-	start_readers "$tree" "$RIG/m"
+	start_readers "$tree" "$RIG/m" -t
 	sleep 0.5
 	stop_tarnd
 	# Somebody holds the layers, and nobody is let through.
@@ -154,7 +154,7 @@ fill_first() {
 	readers_run
 	[ "$(cat "$RIG/m/usr/bin/python3" & sleep 0.5; kill $! && echo waits)" = waits ]
 	start_tarnd
-	wait_readers
+	end_readers
 	[ "$(counted events.failed)" = 0 ]
 	lake_umount
 	stop_tarnd

@@ -24,7 +24,7 @@ kill_guardian() {
 }
 
 all_is_right() {
-	wait_readers
+	end_readers
 	[ "$(found wrong)" = 0 ]
 	[ "$(found errors)" = 0 ]
 	[ "$(found stuck)" = 0 ]
@@ -44,10 +44,10 @@ one_of_each() {
 }
 
 @test "stopped while layers are in use, and started again" {
-	start_readers "$TREE" "$RIG/m" -w 45
+	start_readers "$TREE" "$RIG/m" -t -w 45
 	sleep 0.7
 	stop_tarnd
-	[ "$(lake_tarnd_pids | wc -l)" = 1 ]
+	rig_wait 10 "the end of all but the guardian" tarnd_processes 1
 	readers_run
 	sleep 1
 	start_tarnd
@@ -56,7 +56,7 @@ one_of_each() {
 }
 
 @test "upgraded in place while layers are in use" {
-	start_readers "$TREE" "$RIG/m" -w 45
+	start_readers "$TREE" "$RIG/m" -t -w 45
 	sleep 0.7
 	stop_tarnd
 	mkdir "$RIG/B"
@@ -81,7 +81,7 @@ one_of_each() {
 
 @test "the guardian alone is killed, and tarnd started again" {
 	for _ in 1 2 3; do
-		start_readers "$TREE" "$RIG/m" -w 45
+		start_readers "$TREE" "$RIG/m" -t -w 45
 		sleep 0.7
 		kill_guardian
 		readers_run
@@ -116,7 +116,7 @@ one_of_each() {
 	rig_wait 10 "the manager's socket" test -S "$RIG/notify"
 	export NOTIFY_SOCKET=$RIG/notify
 	start_tarnd
-	start_readers "$TREE" "$RIG/m" -w 45
+	start_readers "$TREE" "$RIG/m" -t -w 45
 	sleep 0.5
 	kill_guardian
 	start_tarnd
@@ -141,7 +141,7 @@ one_of_each() {
 			--socket "$RIG/other.sock"
 		[ "$status" = 3 ]
 	done
-	start_readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -w 45
+	start_readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -t -w 45
 	sleep 0.5
 	start_tarnd
 	rig_wait 20 "the end of what held the layers" one_of_each
@@ -160,7 +160,7 @@ kill_guardian_and_keeper() {
 }
 
 @test "guardian and keeper are killed at once: nobody serves beside what they leave" {
-	start_readers "$TREE" "$RIG/m" -w 45
+	start_readers "$TREE" "$RIG/m" -t -w 45
 	sleep 0.7
 	anchor=$(tarnd_pid anchor)
 	kill_guardian_and_keeper
@@ -171,7 +171,7 @@ kill_guardian_and_keeper() {
 		[ ${#lines[@]} = 1 ]
 		[[ $output == *"see that process $anchor ends, and start tarnd again"* ]]
 	done
-	wait_readers
+	end_readers
 	tarn status --json >"$RIG/status"
 	jq -e ".daemon | .supervised == false and .guardian_pid == 0" "$RIG/status"
 	tarn status | grep "guardian and keeper are gone"

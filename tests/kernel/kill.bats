@@ -75,7 +75,7 @@ read_under_fire() { # kills part...
 		start_readers "$TREE" "$RIG/m"
 		sleep 0.7
 		# Its children die with it.
-		if pkill -KILL -P "$READERS"; then killed=$((killed + 1)); fi
+		if kill -KILL "$READERS"; then killed=$((killed + 1)); fi
 		wait "$READERS" || true
 		rig_wait 30 "an eviction" tarn -q evict --all --wait
 		drop_caches

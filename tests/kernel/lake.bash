@@ -61,9 +61,9 @@ readers() { # expected found [reader options...]
 	return $rc
 }
 
-# The same behind our back; wait_readers gives what it ended with.
+# The same behind our back; wait_readers gives what it ended with, end_readers of one with -t.
 start_readers() { # expected found [reader options...]
-	readers "$@" >/dev/null 3>&- &
+	"$B/test/reader" "${@:3}" "$1" "$2" >"$RIG/readers.json" 2>"$RIG/readers.log" 3>&- &
 	READERS=$!
 	LAKE_JOBS+=("$READERS")
 }
@@ -73,6 +73,11 @@ wait_readers() {
 	wait "$READERS" || rc=$?
 	cat "$RIG/readers.json"
 	return $rc
+}
+
+end_readers() {
+	kill -TERM "$READERS"
+	wait_readers
 }
 
 readers_run() { kill -0 "$READERS" 2>/dev/null; }
@@ -104,6 +109,8 @@ crash_tarnd() {
 	wait "$TARND_PID" 2>/dev/null || true
 	TARND_PID=''
 }
+
+tarnd_processes() { [ "$(lake_tarnd_pids | wc -l)" = "$1" ]; } # how many
 
 lake_tarnd_pids() {
 	local pid

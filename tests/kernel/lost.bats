@@ -24,7 +24,6 @@ all_reads_right() { # directory
 }
 
 # Fetchers are killed, and not waited for.
-tarnd_processes() { [ "$(lake_tarnd_pids | wc -l)" = "$1" ]; } # how many
 
 @test "all at once: what was mounted is found, served, kept and shown" {
 	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2

@@ -7,6 +7,7 @@
  *
  *   -j N   processes (8)
  *   -s N   go on for N seconds; default: once through all files
+ *   -t     go on until SIGTERM, and then on to the last file
  *   -m ..  ways, of which one is drawn for each file: r read, p pages at random, d SEEK_DATA,
  *          m mmap, x execve of what is executable (rpdm)
  *   -b     EBUSY from open and execve is no error
@@ -14,8 +15,8 @@
  *   -w N   a single call, or touch of a page, that takes longer than N seconds is stuck (60)
  *
  * Prints a line of JSON, in which max_ms is the longest time for a file and pause_ms that for a
- * single call or touch. SIGTERM ends it early, each process after the file it is at. Exit status 0:
- * every byte was right and there was no error.
+ * single call or touch. Without -t, SIGTERM ends it early, each process after the file it is at.
+ * Exit status 0: every byte was right and there was no error.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +56,7 @@ struct file {
 struct options {
 	unsigned procs, seconds, stuck_s;
 	const char *ways;
-	bool busy, drop;
+	bool busy, drop, till_term;
 	char expected[PATH_MAX], dir[PATH_MAX];
 };
 
@@ -448,11 +449,13 @@ static int child(unsigned i)
 	do {
 		shuffle();
 		for (size_t k = 0; k < nfiles; k++) {
-			if ((k > 0 && wanted_no_more()) || (opt.seconds && now_ms() >= end))
+			if (!opt.till_term && k > 0 && wanted_no_more())
+				break;
+			if (opt.seconds && now_ms() >= end)
 				break;
 			do_file(&files[k]);
 		}
-	} while (!wanted_no_more() && opt.seconds && now_ms() < end);
+	} while (!wanted_no_more() && (opt.till_term || (opt.seconds && now_ms() < end)));
 	return 0;
 }
 
@@ -545,7 +548,7 @@ static bool parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "j:s:m:w:bd")) != -1) {
+	while ((c = getopt(argc, argv, "j:s:m:w:bdt")) != -1) {
 		switch (c) {
 		case 'j':
 			opt.procs = (unsigned)strtoul(optarg, NULL, 10);
@@ -564,6 +567,9 @@ static bool parse(int argc, char **argv)
 			break;
 		case 'd':
 			opt.drop = true;
+			break;
+		case 't':
+			opt.till_term = true;
 			break;
 		default:
 			return false;
