@@ -70,8 +70,8 @@ FUZZERS := $(patsubst fuzz_%,%,$(notdir $(basename $(wildcard tests/fuzz/fuzz_*.
 REPLAYS := $(addprefix $(B)/test/replay-,$(FUZZERS))
 HELPERS := $(call bin,test,tests/system/*.c tests/kernel/*.c tests/bench/*.c)
 STATICS := $(call bin,test,tests/fixtures/*.c)
-VARIANTS := $(addprefix $(B)/test/,tarnd-noproof tarnd-deadly tarnd-exploit tarnd-next tarnd-nosync \
-	tarnd-failing tarn-failing)
+VARIANTS := $(addprefix $(B)/test/,tarnd-noproof tarnd-deadly tarnd-exploit tarnd-lacking tarnd-next \
+	tarnd-nosync tarnd-failing tarn-failing)
 TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone $(VARIANTS)
 
 all: $(PROGS) ## the four programs
@@ -150,6 +150,10 @@ $(B)/test/tarnd-deadly: $(call obj,plugin/main.c tests/hostile/deadly.c) $(B)/li
 $(B)/test/tarnd-exploit: $(call obj,plugin/main.c tests/hostile/exploit.c tests/hostile/attempts.c) \
 		$(B)/libplugin.a $(B)/liboci.a
 	$(link) -Wl,--wrap=fault_new_content -Wl,--wrap=fetch_spans
+# A daemon whose guardian and keeper have one capability less.
+$(B)/test/tarnd-lacking: $(call obj,plugin/main.c tests/hostile/lacking.c) $(B)/libplugin.a \
+		$(B)/liboci.a
+	$(link) -Wl,--wrap=isolate_keeper -Wl,--wrap=notify_systemd
 # Programs in which any allocation or system call can be made to fail, once.
 $(B)/test/tarnd-failing: $(call obj,plugin/main.c tests/torture/failing.c) $(B)/libplugin.a \
 		$(B)/liboci.a

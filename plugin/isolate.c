@@ -55,15 +55,15 @@ static int keep_caps(const cap_value_t *keep, int nkeep, struct err *e)
 
 /*
  * SYS_ADMIN: fanotify, mounts. DAC_READ_SEARCH: opening EROFS files by handle, layouts of any
- * owner. LEASE: the eviction proof. KILL, SETUID, SETGID, SYS_CHROOT, SETPCAP: making and ending
- * engine and fetchers. CHOWN, DAC_OVERRIDE, FOWNER, SETFCAP, FSETID: a container's upper directory
- * that looks like the image's root, and removing what a container wrote. SYS_PTRACE is not needed
- * and not kept.
+ * owner. LEASE: the eviction proof. KILL, SETUID, SETGID, SYS_CHROOT: making and ending engine and
+ * fetchers. CHOWN, DAC_OVERRIDE, FOWNER, SETFCAP, FSETID: a container's upper directory that looks
+ * like the image's root, removing what a container wrote, and all that it writes: overlayfs does
+ * that with the rights of whoever mounted it. tests/kernel/rights.bats goes without each of them.
+ * SYS_PTRACE is not needed and not kept, nor is SETPCAP once the bounding set is empty.
  */
 static const cap_value_t keeper_caps[] = {
-	CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LEASE,   CAP_KILL,  CAP_SETUID,
-	CAP_SETGID,    CAP_SYS_CHROOT,      CAP_SETPCAP, CAP_CHOWN, CAP_DAC_OVERRIDE,
-	CAP_FOWNER,    CAP_FSETID,          CAP_SETFCAP,
+	CAP_SYS_ADMIN,  CAP_DAC_READ_SEARCH, CAP_LEASE,        CAP_KILL,   CAP_SETUID, CAP_SETGID,
+	CAP_SYS_CHROOT, CAP_CHOWN,           CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETFCAP,
 };
 
 static bool is_permitted(cap_t caps, cap_value_t cap)
@@ -73,21 +73,37 @@ static bool is_permitted(cap_t caps, cap_value_t cap)
 	return caps && cap_get_flag(caps, cap, CAP_PERMITTED, &on) == 0 && on == CAP_SET;
 }
 
+static bool is_bounding_set_empty(void)
+{
+	for (cap_value_t c = 0; c <= cap_max_bits(); c++)
+		if (cap_get_bound(c) == 1)
+			return false;
+	return true;
+}
+
+/* Appends the name of @cap to the @n bytes of @out if @caps lack it; how many there are then. */
+static size_t note_lacking(cap_t caps, cap_value_t cap, char *out, size_t size, size_t n)
+{
+	char *name;
+
+	if (n >= size || is_permitted(caps, cap))
+		return n;
+	name = cap_to_name(cap);
+	n += (size_t)snprintf(out + n, size - n, "%s%s", n ? " " : "", name ? name : "?");
+	cap_free(name);
+	return n;
+}
+
 void isolate_keeper_lacks(char *out, size_t size)
 {
 	cap_t now = cap_get_proc();
 	size_t n = 0;
 
 	out[0] = '\0';
-	for (size_t i = 0; i < ARRAY_LEN(keeper_caps) && n < size; i++) {
-		char *name;
-
-		if (is_permitted(now, keeper_caps[i]))
-			continue;
-		name = cap_to_name(keeper_caps[i]);
-		n += (size_t)snprintf(out + n, size - n, "%s%s", n ? " " : "", name ? name : "?");
-		cap_free(name);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(keeper_caps); i++)
+		n = note_lacking(now, keeper_caps[i], out, size, n);
+	if (!is_bounding_set_empty())
+		note_lacking(now, CAP_SETPCAP, out, size, n);
 	cap_free(now);
 }
 
@@ -121,7 +137,7 @@ static int drop_ids(uid_t uid, gid_t gid, struct err *e)
 
 static int no_rights(uid_t uid, gid_t gid, struct err *e)
 {
-	static const cap_value_t ids[] = {CAP_SETUID, CAP_SETGID, CAP_SETPCAP};
+	static const cap_value_t ids[] = {CAP_SETUID, CAP_SETGID};
 	int r = keep_caps(ids, ARRAY_LEN(ids), e);
 
 	if (r == 0)

@@ -20,7 +20,10 @@ struct err;
 int isolate_keeper(struct err *e);
 /* A guardian that is left behind: root without any capability. */
 int isolate_holder(struct err *e);
-/* Names what this process lacks of a keeper's capabilities, "" when it has them all. */
+/*
+ * Names what this process lacks of a keeper's capabilities, and of what it takes to be left with
+ * them alone; "" when it has them all.
+ */
 void isolate_keeper_lacks(char *out, size_t size);
 
 /*

@@ -114,7 +114,7 @@ attempts() { # engine|fetcher names...
 field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" | tr '\t' ' '; }
 
 # The capabilities that plugin/isolate.c lists.
-KEEPER_CAPS=00000000902401ff
+KEEPER_CAPS=00000000902400ff
 
 show_status() { # who pid
 	printf '# %-9s %-21s' "$1" "uid $(field "$2" Uid | cut -d ' ' -f 2)"

@@ -113,8 +113,9 @@ crash_tarnd() {
 tarnd_processes() { [ "$(lake_tarnd_pids | wc -l)" = "$1" ]; } # how many
 
 lake_tarnd_pids() {
-	local pid
+	local pid exe
 	for pid in $(rig_pids); do
-		[[ $(readlink "/proc/$pid/exe") != "$B/tarnd"* ]] || echo "$pid"
+		exe=$(readlink "/proc/$pid/exe")
+		[[ ${exe##*/} != tarnd* ]] || echo "$pid"
 	done
 }

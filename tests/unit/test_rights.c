@@ -81,7 +81,7 @@ static int be_engine(void)
 static int be_keeper(void)
 {
 	static const cap_value_t gone[] = {CAP_NET_ADMIN, CAP_SYS_MODULE, CAP_SYS_PTRACE,
-					   CAP_SYS_RAWIO, CAP_MKNOD};
+					   CAP_SYS_RAWIO, CAP_MKNOD,      CAP_SETPCAP};
 	struct err e = ERR_INIT;
 	int had = has_cap(CAP_SYS_ADMIN, CAP_PERMITTED);
 
