@@ -18,7 +18,9 @@
 #include "oci/base/err.h"
 #include "plugin/uapi.h"
 
-#define LEASE_AGAIN_US 2000
+/* How long our own last open is waited for, doubled each time; 30 ms in all. */
+#define LEASE_AGAIN_US     2000
+#define LEASE_AGAIN_MAX_US 16000
 
 static int fs_open(const char *type)
 {
@@ -234,20 +236,18 @@ void lease_probe(int root_fd, const uint64_t *nids, unsigned n, uint8_t *granted
 
 	for (unsigned i = 0; i < n; i++)
 		fds[i] = open_by_nid(root_fd, nids[i]);
-	for (int round = 0; round < 2; round++) {
-		bool refused = false;
-
-		for (unsigned i = 0; i < n; i++) {
-			granted[i] = granted[i] || (fds[i] >= 0 && lease_granted(fds[i]));
-			refused |= !granted[i];
-		}
-		if (!refused)
+	for (unsigned i = 0; i < n; i++)
+		granted[i] = fds[i] >= 0 && lease_granted(fds[i]);
+	/*
+	 * Under FAN_OPEN_PERM our own open made the engine hold an event descriptor on the file,
+	 * which it closes a moment after it let us go on, and before it answers the next: so that
+	 * only the last can be refused for it.
+	 */
+	for (useconds_t us = LEASE_AGAIN_US; n > 0 && !granted[n - 1] && fds[n - 1] >= 0; us *= 2) {
+		usleep(us);
+		granted[n - 1] = lease_granted(fds[n - 1]);
+		if (us >= LEASE_AGAIN_MAX_US)
 			break;
-		/*
-		 * Under FAN_OPEN_PERM our own open made the engine hold an event descriptor on the
-		 * file, which it closes a moment after it let us go on.
-		 */
-		usleep(LEASE_AGAIN_US);
 	}
 	for (unsigned i = 0; i < n; i++)
 		cleanup_closep(&fds[i]);

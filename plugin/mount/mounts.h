@@ -37,7 +37,7 @@ int mount_overlay(const int *lower, unsigned n, int upper, int work, const char 
 /*
  * Which of @n (<= LEASE_PROBE_MAX) EROFS inodes is nobody using: not open, mapped or executing,
  * through any overlay? A write lease is taken and given back at once; it is granted only then
- * (fs/locks.c, check_conflicting_open). granted[i] becomes 1 for those, and must be 0 before.
+ * (fs/locks.c, check_conflicting_open). granted[i] becomes 1 for those, else 0.
  * @root_fd is open on the file system's root directory (not O_PATH, which open_by_handle_at(2)
  * refuses). May wait for the engine's answer when FAN_OPEN_PERM is on.
  */

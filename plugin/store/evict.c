@@ -275,6 +275,7 @@ int evict_layer(struct engine *en, const struct digest *diff_id, const struct di
 		if (r != -EAGAIN)
 			break;
 		r = 0; /* it is on its way out: nothing of it goes just now */
+		usleep(TURN_US);
 	}
 	free(w.nids.v);
 	free(w.lease);

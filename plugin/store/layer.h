@@ -25,8 +25,9 @@ struct sync_waiter;
  *
  *   ABSENT    nothing in the tar counts. → QUEUED on demand, read-ahead or fill
  *   QUEUED    a job for it waits or runs → DIRTY when written, ABSENT when it failed
- *   UNPROVEN  the present file of an unclean stop says it is there → CHECKING on first touch
- *   CHECKING  a worker reads it back → DIRTY when its digest is right, ABSENT when not
+ *   UNPROVEN  the tar has something there, and the present file does not say that it is durable
+ *             → CHECKING on first touch
+ *   CHECKING  a worker reads it back → DIRTY when its digest is right, QUEUED when not
  *   DIRTY     verified and written, not known to be on disk: a hit is allowed only after the
  *             pages asked for have been compared with page_crc[] (law 5)
  *             → CLEAN by a successful fdatasync begun after the write; ABSENT when one failed

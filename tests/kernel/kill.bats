@@ -85,6 +85,21 @@ read_under_fire() { # kills part...
 	[ "$(tarn status --waiting --json | jq '[.waiting[]?] | length')" = 0 ]
 }
 
+# An engine writes down what is there some seconds after the first of it; this one has none of them.
+@test "what the engine that is killed had written, and not written down" {
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+	kill_tarnd engine
+	drop_caches
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+	[ "$(counted bytes.fetched)" = 0 ]
+	# Where nobody asks for it again, as it is in the page cache, it can be given back all the same.
+	kill_tarnd engine
+	tarn -q evict --all --wait
+	[ "$(resident)" = 0 ]
+	drop_caches
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+}
+
 # What it is that kills the engine, nobody knows beforehand: the third of them is the last.
 @test "an event that every engine dies of" {
 	local offset ino starts
