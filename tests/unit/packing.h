@@ -116,10 +116,9 @@ static inline ssize_t drip_read(struct stream *s, void *buf, size_t n, struct er
 
 	n = n < d->step ? n : d->step;
 	n = n < d->left ? n : d->left;
-	if (n == 0 && d->code)
+	if (n == 0)
 		return d->code;
-	if (n > 0)
-		memcpy(buf, d->p, n);
+	memcpy(buf, d->p, n);
 	d->p += n;
 	d->left -= n;
 	return (ssize_t)n;
