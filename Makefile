@@ -71,7 +71,7 @@ REPLAYS := $(addprefix $(B)/test/replay-,$(FUZZERS))
 HELPERS := $(call bin,test,tests/system/*.c tests/kernel/*.c tests/bench/*.c)
 STATICS := $(call bin,test,tests/fixtures/*.c)
 VARIANTS := $(addprefix $(B)/test/,tarnd-noproof tarnd-deadly tarnd-exploit tarnd-lacking tarnd-next \
-	tarnd-nosync tarnd-failing tarn-failing)
+	tarnd-nosync tarnd-failing tarn-exploit tarn-failing)
 TESTS   := $(UNITS) $(REPLAYS) $(HELPERS) $(STATICS) $(B)/test/oci-alone $(VARIANTS)
 
 all: $(PROGS) ## the four programs
@@ -146,10 +146,17 @@ $(B)/test/tarnd-noproof: $(call obj,plugin/main.c) $(B)/obj/noproof.o $(B)/libpl
 $(B)/test/tarnd-deadly: $(call obj,plugin/main.c tests/hostile/deadly.c) $(B)/libplugin.a \
 		$(B)/liboci.a
 	$(link) -Wl,--wrap=fault_new_content
-# A daemon whose parts do, when told, what somebody would who had taken them over.
-$(B)/test/tarnd-exploit: $(call obj,plugin/main.c tests/hostile/exploit.c tests/hostile/attempts.c) \
+# Programs whose parts do, when told, what somebody would who had taken them over.
+comma := ,
+wrap   = $(addprefix -Wl$(comma)--wrap=,$(1))
+FETCHER_JOBS := $(addprefix fetch_,spans index manifest small_blob parse_layout parse_manifest \
+	parse_config)
+HOSTILE := $(call obj,tests/hostile/order.c tests/hostile/attempts.c)
+$(B)/test/tarnd-exploit: $(call obj,plugin/main.c tests/hostile/exploit.c) $(HOSTILE) \
 		$(B)/libplugin.a $(B)/liboci.a
-	$(link) -Wl,--wrap=fault_new_content -Wl,--wrap=fetch_spans
+	$(link) $(call wrap,fault_new_content $(FETCHER_JOBS))
+$(B)/test/tarn-exploit: $(call obj,$(CLI_SRC) tests/hostile/exploit_cli.c) $(HOSTILE) $(ARCHIVES)
+	$(link) $(call wrap,config_parse_run bundle_user_lookup)
 # A daemon whose guardian and keeper have one capability less.
 $(B)/test/tarnd-lacking: $(call obj,plugin/main.c tests/hostile/lacking.c) $(B)/libplugin.a \
 		$(B)/liboci.a

@@ -32,9 +32,13 @@ read_cold() {
 
 outcome() { od -An -tu1 -j2 -N1 "$RIG/order" | tr -d ' '; }
 
-order() { # who number
+give_order() { # who number
 	printf "%b" "$1\\x$(printf %x "$2")\\x00" |
 		dd of="$RIG/order" conv=notrunc bs=3 status=none
+}
+
+order() { # who number
+	give_order "$@"
 	for _ in {1..30}; do
 		read_cold || return
 		[ "$(outcome)" = 0 ] || return 0
@@ -96,6 +100,90 @@ attempts() { # engine|fetcher names...
 		kill tgkill fork setuid "a user namespace" mount AF_UNIX AF_PACKET AF_NETLINK \
 		"a datagram pair, connected elsewhere" bpf io_uring
 }
+
+# --- those that parse what an image brings, before any of it is mounted ---------------------------
+
+FORBIDDEN=(open "write a file" exec ptrace kill mount AF_UNIX)
+
+# A command during which who parses for it makes the attempt. If that ended him, the command fails
+# and says so; else it never noticed.
+attempt_during() { # who name what-it-says command...
+	local who=$1 name=$2 says=$3 rc=0
+	shift 3
+	give_order "$who" "$(number_of "$name")"
+	"$@" >"$RIG/said" 2>&1 || rc=$?
+	case $(outcome) in
+	0) echo "$who: $name: nobody made the attempt"; return 1 ;;
+	1) [ $rc != 0 ] && grep -qF "$says" "$RIG/said" ;;
+	2) [ $rc = 0 ] ;;
+	*) echo "$who: $name: it got through"; return 1 ;;
+	esac || { echo "$who: $name: $rc, $(cat "$RIG/said")"; return 1; }
+}
+
+# Everything anew, also the index of its one layer.
+pull_tiny() { # source [options]
+	tarn -q rm tiny 2>/dev/null || true
+	tarn -q gc
+	tarn -q pull --keep=none --name tiny "$@"
+}
+
+only_the_pool() { [ "$(lake_tarnd_pids | wc -l)" = $((4 + $(tarnd_pid fetcher | wc -l))) ]; }
+
+core_pids() { echo "$(tarnd_pid guardian) $(tarnd_pid keeper) $(tarnd_pid anchor) $(tarnd_pid engine)"; }
+
+attempt_in_pull() { # job what
+	local from=(--tls-verify=false "$REGISTRY/tiny:latest")
+	[ "$1" != l ] || from=("oci:$(image_tiny):latest")
+	attempt_during "$1" "$2" "the fetcher died" pull_tiny "${from[@]}" || return
+	# Of an image that could not be pulled there is nothing.
+	[ "$(outcome)" = 2 ] || ! tarn images --json | grep -q '"tiny"'
+}
+
+@test "fetchers that are taken over by what a pull brings" {
+	local name job core
+	start_exploit
+	start_pyregistry "$(image_tiny)"
+	core=$(core_pids)
+	# What a manifest says, and a layer; then a layout, a manifest, a config and what it says.
+	for name in "${FORBIDDEN[@]}"; do
+		for job in m i ${TARN_LONG:+l r b c}; do
+			attempt_in_pull $job "$name"
+		done
+		read_cold
+	done
+	for job in l r b c; do
+		attempt_in_pull $job exec
+	done
+	pull_tiny --tls-verify=false "$REGISTRY/tiny:latest"
+	[ "$(core_pids)" = "$core" ]
+	rig_wait 10 "the end of a pull's fetchers" only_the_pool
+	[ "$(counted events.failed)" = 0 ]
+}
+
+@test "a child of tarn that is taken over by an image's config or passwd" {
+	local name who dir=$RIG/bundle
+	start_tarnd
+	image_tiny >/dev/null
+	"$RIG_FIXTURES/mkimage.py" --config '{"User":"app"}' "$RIG/layout" "$TARN_TEST_CACHE/tiny.tar"
+	tarn -q pull "oci:$RIG/layout:latest" --name tiny
+	head -c 4096 /dev/zero >"$RIG/order"
+	mapfile -t ATTEMPTS < <(TARN_EXPLOIT=list "$B/test/tarn-exploit")
+	# It looks for tarn-hook beside itself.
+	cp "$B/test/tarn-exploit" "$RIG/tarn"
+	ln -s "$B/tarn-hook" "$RIG/tarn-hook"
+	for name in "${FORBIDDEN[@]}"; do
+		for who in c a; do
+			attempt_during $who "$name" "the process that parses image data ended" \
+				env TARN_EXPLOIT="$RIG/order" "$RIG/tarn" bundle tiny "$dir" -- /bin/probe
+			[ "$(outcome)" = 2 ] || [ ! -e "$dir" ]
+			rm -rf "$dir"
+		done
+	done
+	tarn bundle tiny "$dir" -- /bin/probe
+	jq -e '.process.user.uid == 1000' "$dir/config.json"
+}
+
+# --- what it shares -------------------------------------------------------------------------------
 
 # Counts without bounds, groups that are none, "no engine has ever come up", "the keeper is an
 # engine": guardian and keeper, which are root, go on, and so does the next engine.
