@@ -265,7 +265,8 @@ static int no_piece(ssize_t n, const struct receiver *rc, bool waited, struct er
 		return err_set(e, -EBUSY, "the store is in use by another tarnd");
 	if (n == -EAGAIN)
 		return err_set(e, -EBUSY, "the earlier tarnd does not stop");
-	if (n == 0 && waited && rc->n == 0)
+	/* It agreed and had nothing to hand over, or it was on its way out when we called. */
+	if ((n == 0 || n == -ECONNRESET) && rc->n == 0)
 		return err_set(e, -EAGAIN, "the earlier tarnd has ended");
 	return err_set(e, -EPROTO, "the earlier tarnd ended during the hand-over");
 }
