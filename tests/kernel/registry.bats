@@ -91,7 +91,7 @@ fetched() { tarn status --json | jq .daemon.bytes.fetched; }
 	run timeout 30 cat "$RIG/m/bin/probe"
 	[ "$status" = 1 ]
 	[[ $output == *"Input/output error"* ]]
-	grep -q 'deadline' "$RIG/tarnd.log"
+	rig_wait 20 "the log to say why" grep -q 'not had before the deadline' "$RIG/tarnd.log"
 	registry_control '{}'
 	sleep 3
 	timeout 30 cat "$RIG/m/bin/probe" | cmp - "$RIG/m/bin/probe"
