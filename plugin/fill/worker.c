@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "oci/base/cleanup.h"
@@ -21,6 +23,9 @@ static const uint32_t threads_of[WORK_CLASSES] = {
 	[WORK_WHOLE] = 1,
 };
 
+/* Who has had nothing to do for so long gives the memory of its scratch back. */
+#define IDLE_MS 1000u
+
 struct queue {
 	struct work *first, **last;
 };
@@ -31,6 +36,7 @@ struct thread {
 	bool started;
 	pthread_t id;
 	void *scratch; /* owned */
+	bool used;     /* since it was given back */
 };
 
 struct workers {
@@ -77,6 +83,25 @@ static struct work *next_work(struct workers *ws, enum work_class class)
 	return w || class != WORK_FIRST ? w : queue_get(&ws->todo[WORK_SECOND]);
 }
 
+/* With the lock held. */
+static void wait_for_work(struct thread *t)
+{
+	struct workers *ws = t->ws;
+	struct timespec until;
+
+	if (!t->used) {
+		pthread_cond_wait(&ws->more[t->class], &ws->lock);
+		return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += IDLE_MS / 1000;
+	if (pthread_cond_clockwait(&ws->more[t->class], &ws->lock, CLOCK_MONOTONIC, &until) !=
+	    ETIMEDOUT)
+		return;
+	t->used = false;
+	(void)madvise(t->scratch, WORKER_SCRATCH, MADV_DONTNEED);
+}
+
 static void *thread_main(void *arg)
 {
 	struct thread *t = arg;
@@ -90,9 +115,10 @@ static void *thread_main(void *arg)
 		if (!w && ws->stop)
 			break;
 		if (!w) {
-			pthread_cond_wait(&ws->more[t->class], &ws->lock);
+			wait_for_work(t);
 			continue;
 		}
+		t->used = true;
 		pthread_mutex_unlock(&ws->lock);
 		w->run(w, t->scratch);
 		pthread_mutex_lock(&ws->lock);

@@ -263,6 +263,7 @@ use_everything() {
 		2>>"$RIG/readers.log" ||
 		fail "a reader failed in peace"
 	rig_wait 100 "an eviction" tarn -q evict --all --wait
+	sleep 3 # workers that have had nothing to do for a second give memory back
 }
 
 # `name value` of what a leak shows in; of fetchers, the largest.
