@@ -83,9 +83,8 @@ void flight_check_complete(struct flight *f, struct layer *l);
 void flight_sync(struct flight *f, struct layer *l, void (*done)(void *ctx, int result), void *ctx);
 
 /*
- * May a reader be let at tar bytes [off, off + len), all of which are there? Of what is DIRTY, the
- * page cache has to hold what we wrote, and go on holding it (law 5). Else false: what was lost has
- * been set ABSENT; what cannot be held is made durable, and fault_recheck() called then.
+ * Is what the page cache holds of tar bytes [off, off + len) what we wrote? Only for DIRTY spans
+ * (law 5); true for CLEAN ones. On false the span has been set ABSENT.
  */
 bool flight_hit_ok(struct flight *f, struct layer *l, uint64_t off, uint64_t len);
 

@@ -33,7 +33,6 @@ struct span_work {
 	uint32_t failures; /* layer->sync_failures before the write */
 	int result;
 	uint32_t *crc; /* owned; with result 0 */
-	void *held;    /* owned; its pages (pages.h), with result 0; NULL: they cannot be held */
 };
 
 void fetcher_ack(struct fetcher *fe, uint32_t slot)
@@ -76,9 +75,6 @@ static void write_run(struct work *w, void *scratch)
 		s->result = sum_pages(s, scratch);
 	if (s->result == 0)
 		s->result = fd_pwrite_full(s->fd, scratch, s->len, s->off);
-	/* What goes before it is held is noticed by whoever is let at it. */
-	if (s->result == 0)
-		s->held = pages_hold(s->fd, s->off, s->len);
 }
 
 /*
@@ -96,14 +92,11 @@ static void check_run(struct work *w, void *scratch)
 		s->result = verify(s, scratch);
 	if (s->result == 0)
 		s->result = sum_pages(s, scratch);
-	if (s->result == 0)
-		s->held = pages_hold(s->fd, s->off, s->len);
 }
 
 static void free_work(struct span_work *s)
 {
 	free(s->crc);
-	pages_let_go(s->held, s->len);
 	free(s);
 }
 
@@ -113,9 +106,6 @@ static void arrived(struct span_work *s)
 	struct span *span = &s->l->spans[s->span];
 
 	span->page_crc = take_ptr(s->crc);
-	/* One that was lost to a failed fdatasync is held since then, and has the same pages. */
-	if (!span->held)
-		span->held = take_ptr(s->held);
 	span->deaths = 0;
 	span->refused = 0;
 	span_set(s->l, s->span, SPAN_DIRTY);

@@ -132,10 +132,6 @@ static void sync_done(struct work *w)
 		fault_recheck(f->en, l, 0, l->index.nspans - 1);
 	}
 	tell_waiters(l, s->epoch, s->result == 0 ? 0 : -EIO);
-	if (l->sync_awaited) {
-		l->sync_awaited = false;
-		fault_recheck(f->en, l, 0, l->index.nspans - 1);
-	}
 	if (l->sync_again && l->sync_waiters)
 		sync_start(f, l);
 	else if (left)
@@ -340,21 +336,13 @@ bool flight_hit_ok(struct flight *f, struct layer *l, uint64_t off, uint64_t len
 		uint64_t end = start + index_span_len(&l->index, i);
 		char name[LAYER_NAME];
 
-		if (l->spans[i].state != SPAN_DIRTY)
-			continue;
-		if (!l->spans[i].held) {
-			l->sync_awaited = true;
-			ok = false;
-			continue;
-		}
-		if (pages_ok(f, l, i, from > start ? from : start, to < end ? to : end))
+		if (l->spans[i].state != SPAN_DIRTY ||
+		    pages_ok(f, l, i, from > start ? from : start, to < end ? to : end))
 			continue;
 		log_warn("%s span %" PRIu32 ": pages were lost before they were durable",
 			 layer_name(l, name), i);
 		span_set(l, i, SPAN_ABSENT);
 		ok = false;
 	}
-	if (l->sync_awaited)
-		sync_start(f, l);
 	return ok;
 }

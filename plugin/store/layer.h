@@ -28,8 +28,8 @@ struct sync_waiter;
  *   UNPROVEN  the tar has something there, and the present file does not say that it is durable
  *             → CHECKING on first touch
  *   CHECKING  a worker reads it back → DIRTY when its digest is right, QUEUED when not
- *   DIRTY     verified and written, not known to be on disk: a hit is allowed only while its pages
- *             are held, and after those asked for have been compared with page_crc[] (law 5)
+ *   DIRTY     verified and written, not known to be on disk: a hit is allowed only after the
+ *             pages asked for have been compared with page_crc[] (law 5)
  *             → CLEAN by a successful fdatasync begun after the write; ABSENT when one failed
  *   CLEAN     verified and durable
  *   PARKED    eviction has it: events on it wait → ABSENT when punched, or back to what it was
@@ -63,7 +63,6 @@ struct span {
 	uint32_t refused;    /* bit i: source i cannot give it; until it is written or denied */
 	uint32_t poison;     /* bit i: source i is failed for it, as three fetchers died over it */
 	uint32_t *page_crc;  /* owned; crc32c of each 4 KiB page while DIRTY, else NULL */
-	void *held; /* owned; its pages (pages.h) from DIRTY to CLEAN, whatever is between */
 	uint64_t wanted_ms;  /* clock_ms() of the last flight_want() on demand */
 	uint64_t touched_ns; /* last fault that wanted it, or when it came; not before the load */
 };
@@ -115,7 +114,6 @@ struct layer {
 	uint32_t sync_failures;           /* counts those that failed */
 	bool syncing;                     /* one is running in a worker */
 	bool sync_again;                  /* another one is wanted as soon as that one is done */
-	bool sync_awaited;                /* somebody reads what is DIRTY and not held */
 	struct flight *flight;            /* borrowed; once something was written; flight's own */
 	struct loop_timer *sync_timer;    /* owned by the loop; flight's own */
 	struct sync_waiter *sync_waiters; /* owned; flight's own */

@@ -2,10 +2,7 @@
 #include "plugin/store/pages.h"
 
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 
-#include "oci/base/limits.h"
 #include "oci/erofs/crc32c.h"
 
 #ifdef __x86_64__
@@ -48,32 +45,4 @@ void pages_crc(const void *data, size_t len, uint32_t *ret)
 		p += n;
 		len -= n;
 	}
-}
-
-/* #syscalls engine: mlock */
-void *pages_hold(int fd, uint64_t off, size_t len)
-{
-	void *p = mmap(NULL, len, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, (off_t)off);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	(void)mlock(p, len);
-	return p;
-}
-
-void *pages_let_go(void *held, size_t len)
-{
-	if (held)
-		munmap(held, len);
-	return NULL;
-}
-
-void pages_raise_limit(void)
-{
-	struct rlimit l = {.rlim_cur = LIMIT_HELD, .rlim_max = LIMIT_HELD};
-
-	if (setrlimit(RLIMIT_MEMLOCK, &l) == 0 || getrlimit(RLIMIT_MEMLOCK, &l) < 0)
-		return;
-	l.rlim_cur = l.rlim_max;
-	(void)setrlimit(RLIMIT_MEMLOCK, &l);
 }

@@ -44,7 +44,8 @@ int sources_decode(const void *data, size_t len, const char *what, struct source
 
 /*
  * None are success; a file that is none of ours is logged and counts as none. What may pass, as
- * reading that fails, is an error: taken for none, the next source would be written over all others.
+ * reading that fails, is an error: taken for none, the next source would be written over all
+ * others.
  */
 int sources_load(struct engine *en, const struct digest *diff_id, const struct digest *scope,
 		 struct sources *ret, struct err *e);

@@ -4,7 +4,6 @@
 
 #include "plugin/loop.h"
 #include "plugin/store/layer.h"
-#include "plugin/store/pages.h"
 
 static uint32_t *counter_of(struct layer *l, enum span_state state)
 {
@@ -31,13 +30,6 @@ static void drop_crc(struct span *s)
 	s->page_crc = NULL;
 }
 
-static void let_go(struct layer *l, uint32_t span)
-{
-	struct span *s = &l->spans[span];
-
-	s->held = pages_let_go(s->held, index_span_len(&l->index, span));
-}
-
 void span_set(struct layer *l, uint32_t span, enum span_state state)
 {
 	struct span *s = &l->spans[span];
@@ -56,9 +48,6 @@ void span_set(struct layer *l, uint32_t span, enum span_state state)
 		s->epoch = l->epoch;
 		s->touched_ns = clock_ns();
 	}
-	/* A failed fdatasync takes it from those who come, not from who was let at it before. */
-	if (state == SPAN_CLEAN)
-		let_go(l, span);
 	if (state != SPAN_QUEUED && state != SPAN_CHECKING)
 		s->stage = STAGE_NONE;
 	s->state = (uint8_t)state;
@@ -80,10 +69,8 @@ int layer_spans_new(struct layer *l)
 
 void layer_spans_free(struct layer *l)
 {
-	for (uint32_t i = 0; l->spans && i < l->index.nspans; i++) {
+	for (uint32_t i = 0; l->spans && i < l->index.nspans; i++)
 		drop_crc(&l->spans[i]);
-		let_go(l, i);
-	}
 	free(l->spans);
 	l->spans = NULL;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* link: -Wl,--wrap=fdatasync -Wl,--wrap=fd_pwrite_full -Wl,--wrap=fd_pread_full */
-/* link: -Wl,--wrap=pages_hold */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -320,54 +319,6 @@ static void lost_pages_make_the_span_absent(void **state)
 	assert_true(hit(x, FIXTURE_SPAN, 4096));
 }
 
-static atomic_bool hold_fails;
-
-void *__real_pages_hold(int fd, uint64_t off, size_t len);
-void *__wrap_pages_hold(int fd, uint64_t off, size_t len);
-void *__wrap_pages_hold(int fd, uint64_t off, size_t len)
-{
-	return hold_fails ? NULL : __real_pages_hold(fd, off, len);
-}
-
-static void what_cannot_be_held_waits_to_be_durable(void **state)
-{
-	struct fixture *x = *state;
-	unsigned before;
-
-	hold_fails = true;
-	add_fetcher(x);
-	sync_gated = true;
-	want(x, 1, 1, PRIO_DEMAND);
-	wait_state(x, 1, 1, SPAN_DIRTY);
-	assert_false(hit(x, FIXTURE_SPAN, 4096));
-	assert_int_equal(count(x, 1, 1, SPAN_DIRTY), 1);
-	sem_wait(&sync_begun);
-	before = rechecks;
-	sync_gated = false;
-	sem_post(&sync_go);
-	wait_state(x, 1, 1, SPAN_CLEAN);
-	wait_for(&rechecks, before + 1);
-	assert_true(hit(x, FIXTURE_SPAN, 4096));
-	hold_fails = false;
-}
-
-static void what_an_fdatasync_lost_is_held_until_it_is_durable(void **state)
-{
-	struct fixture *x = *state;
-
-	add_fetcher(x);
-	sync_result = -EIO;
-	want(x, 1, 1, PRIO_DEMAND);
-	wait_for(&rechecks, 2);
-	wait_state(x, 1, 1, SPAN_ABSENT);
-	assert_non_null(x->layer.spans[1].held);
-	sync_result = 0;
-	want(x, 1, 1, PRIO_DEMAND);
-	wait_state(x, 1, 1, SPAN_CLEAN);
-	assert_null(x->layer.spans[1].held);
-	tar_is_right(x, 1, 1);
-}
-
 /* --- after an unclean stop --- */
 
 static void a_check_of_the_whole_that_was_disturbed_says_nothing(void **state)
@@ -425,8 +376,6 @@ int main(void)
 		gzip_test(a_sync_reaches_parked_spans),
 		gzip_test(who_waits_for_a_sync_gets_one_of_his_own),
 		gzip_test(lost_pages_make_the_span_absent),
-		gzip_test(what_cannot_be_held_waits_to_be_durable),
-		gzip_test(what_an_fdatasync_lost_is_held_until_it_is_durable),
 		gzip_test(a_check_of_the_whole_that_was_disturbed_says_nothing),
 		gzip_test(unproven_spans_are_checked_on_first_touch),
 	};
