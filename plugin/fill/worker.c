@@ -99,7 +99,10 @@ static void wait_for_work(struct thread *t)
 	    ETIMEDOUT)
 		return;
 	t->used = false;
+	/* The loop thread wants the lock; what it submits meanwhile is looked for after this. */
+	pthread_mutex_unlock(&ws->lock);
 	(void)madvise(t->scratch, WORKER_SCRATCH, MADV_DONTNEED);
+	pthread_mutex_lock(&ws->lock);
 }
 
 static void *thread_main(void *arg)
