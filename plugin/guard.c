@@ -26,6 +26,10 @@
 #define END_MS     5000 /* what killed processes get until they are not waited for */
 #define QUICK_MS   500  /* a keeper that lives shorter has crashed at its start */
 
+/* To leave a holder of layers behind: within what systemd gives a service to stop (90 s). */
+#define FORK_TRIES    100
+#define FORK_PAUSE_US 100000u
+
 static volatile sig_atomic_t got_stop, got_reread;
 static bool announced;
 
@@ -117,11 +121,23 @@ static bool wait_keeper(const struct birth *b, const sigset_t *mask)
 	return p.fd < 0 || (n > 0 && p.revents);
 }
 
+/* What is short now may not be soon; who stops us does not wait for ever. */
+static pid_t fork_patiently(void)
+{
+	pid_t pid = fork();
+
+	for (int i = 0; i < FORK_TRIES && pid < 0; i++) {
+		usleep(FORK_PAUSE_US);
+		pid = fork();
+	}
+	return pid;
+}
+
 /* Mounted layers outlive us: a copy of this process keeps what they need. */
 static int leave_one_behind(const struct birth *b)
 {
 	const bool awaited = b->ward->fd_successor >= 0;
-	pid_t pid = fork();
+	pid_t pid = fork_patiently();
 
 	if (pid == 0)
 		linger(b);

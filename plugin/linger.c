@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -35,6 +36,7 @@ struct piece {
 #define PIECE_WAIT -2 /* a keeper has to stop first: answer with one byte, then wait for more */
 
 #define HANDOVER_MS 5000
+#define END_MS      1000  /* what one that has handed over gets to end */
 #define OTHERS_MS   1000  /* how often it is looked whether they live: nobody tells */
 #define STOPPING_MS 60000 /* what an earlier tarnd that lives gets to stop and to hand over */
 
@@ -226,6 +228,8 @@ void linger(const struct birth *b)
 	cleanup_closep(&null);
 	atomic_store(&b->ward->guardian_pid, getpid());
 	close_processes(b->ward);
+	/* A successor gets us, too: see end_old(). */
+	b->ward->guardian_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	answer_awaiting(b);
 	while (anything_in_use(b->ward)) {
 		if (poll(p, 2, others_any(b->ward) ? OTHERS_MS : -1) > 0 && p[0].revents)
@@ -320,6 +324,24 @@ static void renumber(void *ctx, int32_t *fd)
 	*fd = -1;
 }
 
+/*
+ * It ends by itself once it has our word. One that did not get it, or not in time, would go on and
+ * hand the same memory, where the numbers are ours by then, to the next one who asks.
+ */
+static void end_old(const struct ward *w, const struct receiver *rc)
+{
+	int32_t fd = w->guardian_pidfd;
+	struct pollfd p;
+
+	renumber((void *)rc, &fd);
+	p = (struct pollfd){.fd = fd, .events = POLLIN};
+	if (fd < 0 || poll(&p, 1, END_MS) > 0)
+		return;
+	log_warn("the earlier tarnd does not end; it is killed");
+	syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+	poll(&p, 1, END_MS);
+}
+
 static int connect_old(int store, struct err *e)
 {
 	_cleanup_fd_ int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -365,6 +387,7 @@ int guard_take_over(int store, struct ward **ret_ward, struct slots **ret_slots,
 	 */
 	(void)!send(sock, "", 1, MSG_NOSIGNAL);
 	(void)!recv(sock, &gone, 1, 0);
+	end_old(w, rc);
 	ward_each_fd(w, renumber, rc);
 	free(rc);
 	*ret_ward = w;

@@ -35,6 +35,37 @@ sample() { # seconds what n role...
 	rig_wait 60 "the unmounting of layers" lake_is_dry
 }
 
+# Else there were two, of which the older hands on numbers that are not its own, and holds layers.
+@test "a holder that is not told that all was taken over is ended" {
+	local old
+	once_more never ftarn pull --tls-verify=false "$REGISTRY/f:latest" --name f
+	tarn mount f "$RIG/m"
+	kill -TERM "$TARND_PID"
+	wait "$TARND_PID"
+	failctl call guardian recv 0 5
+	failing_start
+	failctl fired | grep -q recv
+	grep -F "the earlier tarnd does not end; it is killed" "$RIG/tarnd.log"
+	old=$(sed -n 's/.*: process \([0-9]*\) holds them.*/\1/p' "$RIG/tarnd.log")
+	rig_gone "$old"
+	umount "$RIG/m"
+	rig_wait 20 "the unmounting of layers" lake_is_dry
+}
+
+# What is short may not be so for long; a guardian that stays is killed in the end, with all it has.
+@test "a stop leaves a holder behind, where there can be no process at first" {
+	once_more never ftarn pull --tls-verify=false "$REGISTRY/f:latest" --name f
+	tarn mount f "$RIG/m"
+	failctl call guardian fork 0 11
+	kill -TERM "$TARND_PID"
+	rig_wait 30 "the end of tarnd" rig_gone "$TARND_PID"
+	wait "$TARND_PID"
+	failctl fired | grep -q fork
+	failing_start
+	umount "$RIG/m"
+	rig_wait 20 "the unmounting of layers" lake_is_dry
+}
+
 # From nothing to nothing, with every kind of file that the store has.
 publishing_life() {
 	once_more never ftarn pull --tls-verify=false "$REGISTRY/f:latest" --name f
