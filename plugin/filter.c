@@ -8,13 +8,16 @@
 #include <seccomp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
+#include "plugin/uapi.h"
 #include "syscalls.h" /* made from the "#syscalls" notes beside the functions that need them */
 
 #define CONDITIONS_MAX 3
@@ -58,9 +61,15 @@ struct call {
  * #syscalls test: close dup dup2 dup3 prctl tgkill rseq set_robust_list exit
  */
 
+/* The library may be older than the kernel. */
+static int number_of(const char *name)
+{
+	return strcmp(name, "cachestat") == 0 ? SYS_cachestat : seccomp_syscall_resolve_name(name);
+}
+
 static int add_call(scmp_filter_ctx ctx, const struct call *c)
 {
-	int nr = seccomp_syscall_resolve_name(c->name);
+	int nr = number_of(c->name);
 	struct scmp_arg_cmp cmp[CONDITIONS_MAX];
 
 	/* A call that this architecture does not have cannot be made. */

@@ -28,6 +28,7 @@
 #include "plugin/solo.h"
 #include "plugin/start.h"
 #include "plugin/store/files.h"
+#include "plugin/store/pages.h"
 
 #define DEFAULT_STORE  "/var/lib/tarn"
 #define DEFAULT_SOCKET "/run/tarn/tarnd.sock"
@@ -287,6 +288,7 @@ static int bring_up(const struct options *o, struct fdstore *stored, struct birt
 	*b = (struct birth){
 		.store = o->store, .socket = o->socket, .config = o->config, .verbose = o->verbose};
 	r = descriptors_raise(&b->descriptors, e);
+	pages_raise_limit();
 	/* The guardian holds what the keepers that it starts need, and uses nothing of it. */
 	if (r == 0)
 		r = isolate_keeper(e);

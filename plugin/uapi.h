@@ -32,6 +32,17 @@ struct fan_range_record {
 	uint64_t count;
 };
 
+/* What of a file is in the page cache (Linux 6.5); libseccomp 2.5.4 has no name for it. */
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
+#endif
+struct cache_range {
+	uint64_t off, len;
+};
+struct cache_pages {
+	uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+
 /* read_ahead_kb of a file system is found by the name this gives. */
 struct fs_sysfs_path {
 	uint8_t len;

@@ -43,6 +43,8 @@
 /* A span: the unit of fetch, verification, fill and eviction. */
 #define LIMIT_SPAN_MIN (64u << 10)
 #define LIMIT_SPAN_MAX (4u << 20)
+/* Of what was written and is not durable yet, at most so much is locked in memory. */
+#define LIMIT_HELD (512u << 20)
 /* Bearer tokens of large registries are some KiB. */
 #define LIMIT_TOKEN (16u << 10)
 /* The token server's whole answer: the token under two names, and a refresh token. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +16,7 @@
 #include "plugin/loop.h"
 #include "plugin/store/layer.h"
 #include "plugin/store/load.h"
+#include "plugin/store/pages.h"
 
 /*
  * Reads what is here again. The bytes come through the fill descriptor, which raises no events,
@@ -50,7 +50,7 @@ static int is_there(void *ctx)
 	const struct verify *v = ctx;
 	const struct span *s = &v->l->spans[v->at];
 
-	return span_present(s) || s->state == SPAN_UNPROVEN ? s->state : 0;
+	return span_kept(s) ? s->state : 0;
 }
 
 static int set_absent(void *ctx)
@@ -124,7 +124,7 @@ static int read_span(struct verify *v, size_t len, bool clean)
 
 	/* From the disk, not from memory: what is dirty stays in the cache by itself. */
 	if (clean)
-		(void)posix_fadvise(v->l->fd_fill, (off_t)off, (off_t)len, POSIX_FADV_DONTNEED);
+		(void)pages_drop(v->l->fd_fill, off, len);
 	r = fd_pread_full(v->l->fd_fill, v->data, len, off);
 	if (r == -EIO || r == -EBADMSG || r == -ENODATA)
 		return 0; /* the disk, or a file system with checksums of its own, knows */
@@ -144,9 +144,9 @@ static int drop_span(struct verify *v, size_t len, struct err *e)
 	if (r < 0)
 		return r;
 	was = loop_call(v->t->en->loop, set_absent, v);
-	if (was == SPAN_UNPROVEN)
+	if (was == SPAN_UNPROVEN || was == SPAN_LOST)
 		v->lost += len;
-	if (was == 0 || was == SPAN_UNPROVEN)
+	if (was == 0 || was == SPAN_UNPROVEN || was == SPAN_LOST)
 		return 0;
 	log_warn("%s: span %u is bad; it is fetched again when it is read", v->what, v->at);
 	v->bad += len;

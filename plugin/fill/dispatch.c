@@ -332,16 +332,32 @@ static bool start_one(struct flight *f, struct fetcher *fe, enum prio prio)
 	return false;
 }
 
+/* The layer whose turn it is to have something of queue @q read back; NULL: none may be now. */
+static struct layer *check_next(struct flight *f, unsigned q)
+{
+	uint64_t now = clock_ms();
+
+	for (uint32_t left = f->nring[q]; left > 0; left--) {
+		struct layer *l = f->ring[q];
+		const struct span *s = &l->spans[l->queue[q].head - 1];
+
+		f->ring[q] = l->queue[q].next;
+		if (s->check_ms <= now)
+			return l;
+		flight_wake_at(f, s->check_ms);
+	}
+	return NULL;
+}
+
 static void start_checks(struct flight *f)
 {
 	for (unsigned prio = 0; prio < PRIO_COUNT; prio++) {
 		unsigned q = PRIO_COUNT + prio;
+		struct layer *l;
 
-		while (f->ring[q] && f->checks < CHECKS_MAX) {
-			struct layer *l = f->ring[q];
+		while (f->checks < CHECKS_MAX && (l = check_next(f, q))) {
 			uint32_t span = l->queue[q].head - 1;
 
-			f->ring[q] = l->queue[q].next;
 			queue_drop(f, l, span);
 			if (!span_work_check(f, l, span)) {
 				queue_put(f, l, span, true);

@@ -205,6 +205,11 @@ static void want_one(struct flight *f, struct layer *l, uint32_t span, enum prio
 	struct span *s = &l->spans[span];
 
 	switch (s->state) {
+	case SPAN_LOST:
+		/* Readers are content with it; a layer is not complete. */
+		if (prio != PRIO_FILL || clock_ms() < s->check_ms)
+			break;
+		/* fall through */
 	case SPAN_ABSENT:
 	case SPAN_UNPROVEN:
 		span_set(l, span, s->state == SPAN_ABSENT ? SPAN_QUEUED : SPAN_CHECKING);

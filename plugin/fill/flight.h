@@ -40,7 +40,9 @@ struct fetch_note;
  *	                                       again; in vain: readers are denied with ENOSPC or
  *	                                       EDQUOT; for some seconds nothing but demand is tried
  *	the write: anything else               readers are denied with EIO
- *	fdatasync                              every span not known to be durable becomes ABSENT
+ *	fdatasync                              every span not known to be durable is LOST: read
+ *	                                       from memory as long as that has it, and read back
+ *	                                       from the disk when it is to be filled
  */
 struct flight;
 
@@ -83,8 +85,9 @@ void flight_check_complete(struct flight *f, struct layer *l);
 void flight_sync(struct flight *f, struct layer *l, void (*done)(void *ctx, int result), void *ctx);
 
 /*
- * Is what the page cache holds of tar bytes [off, off + len) what we wrote? Only for DIRTY spans
- * (law 5); true for CLEAN ones. On false the span has been set ABSENT.
+ * May a reader be let at tar bytes [off, off + len), all of which are there? Of what is not CLEAN,
+ * the page cache has to hold what we wrote, and go on holding it (law 5). Else false: what was lost
+ * has been set UNPROVEN; what cannot be held is made durable, and fault_recheck() called then.
  */
 bool flight_hit_ok(struct flight *f, struct layer *l, uint64_t off, uint64_t len);
 

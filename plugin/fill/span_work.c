@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +32,8 @@ struct span_work {
 	uint32_t failures; /* layer->sync_failures before the write */
 	int result;
 	uint32_t *crc; /* owned; with result 0 */
+	void *held; /* owned; its pages (pages.h), with result 0; NULL: they cannot be held. Before
+		     * a check those of it that were held till then */
 };
 
 void fetcher_ack(struct fetcher *fe, uint32_t slot)
@@ -63,7 +64,13 @@ static int sum_pages(struct span_work *s, const void *data)
 	return 0;
 }
 
-/* The fetcher can write to the slot at any time: what is checked and written is our own copy. */
+/*
+ * The fetcher can write to the slot at any time: what is checked and written is our own copy.
+ *
+ * A page whose write-back has failed is not to be written again: ext4 leaves the extent below it
+ * unwritten, and says of the next fdatasync that all is well. Dropped, it is a new page, for which
+ * the file system looks again.
+ */
 static void write_run(struct work *w, void *scratch)
 {
 	struct span_work *s = (struct span_work *)w;
@@ -74,29 +81,35 @@ static void write_run(struct work *w, void *scratch)
 	if (s->result == 0)
 		s->result = sum_pages(s, scratch);
 	if (s->result == 0)
+		(void)pages_drop(s->fd, s->off, s->len);
+	if (s->result == 0)
 		s->result = fd_pwrite_full(s->fd, scratch, s->len, s->off);
+	/* What goes before it is held is noticed by whoever is let at it. */
+	if (s->result == 0)
+		s->held = pages_hold(s->fd, s->off, s->len);
 }
 
-/*
- * From the disk, not from memory: pages whose write-back has failed, and been told of to an engine
- * that is dead, look right and are gone (law 5). What is dirty stays in the cache by itself, and
- * the fdatasync that follows tells. #syscalls engine: fadvise64
- */
+/* From the disk: pages whose write-back has failed look right and are gone (law 5). */
 static void check_run(struct work *w, void *scratch)
 {
 	struct span_work *s = (struct span_work *)w;
 
-	(void)posix_fadvise(s->fd, (off_t)s->off, (off_t)s->len, POSIX_FADV_DONTNEED);
-	s->result = fd_pread_full(s->fd, scratch, s->len, s->off);
+	s->held = pages_let_go(s->held, s->len);
+	s->result = pages_drop(s->fd, s->off, s->len) ? 0 : -EBUSY;
+	if (s->result == 0)
+		s->result = fd_pread_full(s->fd, scratch, s->len, s->off);
 	if (s->result == 0)
 		s->result = verify(s, scratch);
 	if (s->result == 0)
 		s->result = sum_pages(s, scratch);
+	if (s->result == 0)
+		s->held = pages_hold(s->fd, s->off, s->len);
 }
 
 static void free_work(struct span_work *s)
 {
 	free(s->crc);
+	pages_let_go(s->held, s->len);
 	free(s);
 }
 
@@ -106,6 +119,7 @@ static void arrived(struct span_work *s)
 	struct span *span = &s->l->spans[s->span];
 
 	span->page_crc = take_ptr(s->crc);
+	span->held = take_ptr(s->held);
 	span->deaths = 0;
 	span->refused = 0;
 	span_set(s->l, s->span, SPAN_DIRTY);
@@ -293,6 +307,7 @@ bool span_work_check(struct flight *f, struct layer *l, uint32_t span)
 	if (!s)
 		return false;
 	s->w = (struct work){.run = check_run, .done = check_done};
+	s->held = take_ptr(sp->held);
 	sp->stage = STAGE_WORK;
 	l->inflight++;
 	f->checks++;

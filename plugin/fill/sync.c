@@ -21,6 +21,8 @@
 
 /* What was written together is made durable together. */
 #define SYNC_DELAY_MS 1000u
+/* Who was let at content has copied it by then, on a busy machine too: no signal stops it there. */
+#define COPIED_MS 3000u
 
 /* Waits for the fdatasync with number @epoch, or a later one. */
 struct sync_waiter {
@@ -69,18 +71,32 @@ static bool sync_good(struct layer *l, uint32_t epoch)
 }
 
 /*
+ * The disk may not have it. Its pages are right as long as they are held, and they stay for who was
+ * let at them; then it can be seen what the disk has.
+ */
+static void span_lost(struct layer *l, uint32_t span)
+{
+	struct span *s = &l->spans[span];
+	enum span_state state = s->held ? SPAN_LOST : SPAN_UNPROVEN;
+
+	if (s->state == SPAN_PARKED)
+		s->before = (uint8_t)state;
+	else
+		span_set(l, span, state);
+	s->check_ms = s->held ? clock_ms() + COPIED_MS : 0;
+}
+
+/*
  * Which pages were lost nobody says, and the kernel reports it once: whatever is not known to be
- * durable is gone (law 5). What workers are writing now is told by sync_failures.
+ * durable may be gone (law 5). What workers are writing now is told by sync_failures.
  */
 static void sync_lost(struct layer *l)
 {
 	for (uint32_t i = 0; i < l->index.nspans; i++) {
-		struct span *s = &l->spans[i];
+		const struct span *s = &l->spans[i];
 
-		if (s->state == SPAN_DIRTY)
-			span_set(l, i, SPAN_ABSENT);
-		else if (s->state == SPAN_PARKED && s->before == SPAN_DIRTY)
-			s->before = SPAN_ABSENT;
+		if (s->state == SPAN_DIRTY || (s->state == SPAN_PARKED && s->before == SPAN_DIRTY))
+			span_lost(l, i);
 	}
 	l->sync_failures++;
 }
@@ -126,12 +142,16 @@ static void sync_done(struct work *w)
 		left = sync_good(l, s->epoch);
 		present_synced(f->en, l);
 	} else {
-		log_error("%s: fdatasync: %s; what was not yet durable is fetched again",
+		log_error("%s: fdatasync: %s; the disk may not have what was not yet durable",
 			  layer_name(l, name), err_words(s->result));
 		sync_lost(l);
 		fault_recheck(f->en, l, 0, l->index.nspans - 1);
 	}
 	tell_waiters(l, s->epoch, s->result == 0 ? 0 : -EIO);
+	if (l->sync_awaited) {
+		l->sync_awaited = false;
+		fault_recheck(f->en, l, 0, l->index.nspans - 1);
+	}
 	if (l->sync_again && l->sync_waiters)
 		sync_start(f, l);
 	else if (left)
@@ -332,17 +352,29 @@ bool flight_hit_ok(struct flight *f, struct layer *l, uint64_t off, uint64_t len
 		to = round_up(to, PAGE_BYTES);
 	layer_spans_of(l, off, len, &first, &last);
 	for (uint32_t i = first; i <= last && i < l->index.nspans; i++) {
+		struct span *sp = &l->spans[i];
 		uint64_t start = index_span_start(&l->index, i);
 		uint64_t end = start + index_span_len(&l->index, i);
 		char name[LAYER_NAME];
 
-		if (l->spans[i].state != SPAN_DIRTY ||
-		    pages_ok(f, l, i, from > start ? from : start, to < end ? to : end))
+		if (sp->state != SPAN_DIRTY && sp->state != SPAN_LOST)
+			continue;
+		if (!sp->held) {
+			l->sync_awaited = true;
+			ok = false;
+			continue;
+		}
+		if (sp->state == SPAN_LOST)
+			sp->check_ms = clock_ms() + COPIED_MS;
+		if (pages_ok(f, l, i, from > start ? from : start, to < end ? to : end))
 			continue;
 		log_warn("%s span %" PRIu32 ": pages were lost before they were durable",
 			 layer_name(l, name), i);
-		span_set(l, i, SPAN_ABSENT);
+		sp->check_ms = clock_ms() + COPIED_MS;
+		span_set(l, i, SPAN_UNPROVEN);
 		ok = false;
 	}
+	if (l->sync_awaited)
+		sync_start(f, l);
 	return ok;
 }

@@ -84,7 +84,7 @@ static int add_holder(struct survey *s, const struct holder *h)
 /* DIRTY counts too: an eviction begins with an fdatasync. */
 static bool held(const struct span *s)
 {
-	return span_present(s) || s->state == SPAN_UNPROVEN;
+	return span_kept(s);
 }
 
 static int survey_layer(struct survey *s, const struct layer *l, uint64_t now)

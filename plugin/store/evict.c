@@ -119,7 +119,7 @@ static void synced(void *ctx, int result)
 {
 	struct sync *s = ctx;
 
-	sem_post(&s->done); /* what could not be synced is ABSENT now, and not evicted */
+	sem_post(&s->done); /* what could not be synced is LOST now, and goes as well */
 }
 
 static int start_sync(void *ctx)

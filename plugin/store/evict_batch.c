@@ -31,7 +31,7 @@ static bool evictable(const struct work *w, uint32_t span)
 	const struct span *s = &w->l->spans[span];
 
 	/* DIRTY spans were synced before; one that is DIRTY now is being used. */
-	if (s->state != SPAN_CLEAN && s->state != SPAN_UNPROVEN)
+	if (!span_kept(s) || s->state == SPAN_DIRTY)
 		return false;
 	if (w->want->cold_ns && clock_ns() - s->touched_ns < w->want->cold_ns)
 		return false;

@@ -27,10 +27,14 @@ struct sync_waiter;
  *   QUEUED    a job for it waits or runs → DIRTY when written, ABSENT when it failed
  *   UNPROVEN  the tar has something there, and the present file does not say that it is durable
  *             → CHECKING on first touch
- *   CHECKING  a worker reads it back → DIRTY when its digest is right, QUEUED when not
- *   DIRTY     verified and written, not known to be on disk: a hit is allowed only after the
- *             pages asked for have been compared with page_crc[] (law 5)
- *             → CLEAN by a successful fdatasync begun after the write; ABSENT when one failed
+ *   CHECKING  a worker reads it back from the disk → DIRTY when its digest is right, QUEUED when
+ *             not
+ *   DIRTY     verified and written, not known to be on disk: a hit is allowed only while its pages
+ *             are held, and after those asked for have been compared with page_crc[] (law 5)
+ *             → CLEAN by a successful fdatasync begun after the write; LOST when one failed, or
+ *             UNPROVEN when its pages are not held
+ *   LOST      the disk may not have it, the held pages do: a hit as on DIRTY, else → UNPROVEN
+ *             → CHECKING when it is to be filled and nobody has been let at it for a while
  *   CLEAN     verified and durable
  *   PARKED    eviction has it: events on it wait → ABSENT when punched, or back to what it was
  */
@@ -40,6 +44,7 @@ enum span_state {
 	SPAN_UNPROVEN,
 	SPAN_CHECKING,
 	SPAN_DIRTY,
+	SPAN_LOST,
 	SPAN_CLEAN,
 	SPAN_PARKED,
 };
@@ -62,8 +67,10 @@ struct span {
 	uint32_t prev, next; /* STAGE_WAIT: neighbours in the queue, + 1; 0 = none */
 	uint32_t refused;    /* bit i: source i cannot give it; until it is written or denied */
 	uint32_t poison;     /* bit i: source i is failed for it, as three fetchers died over it */
-	uint32_t *page_crc;  /* owned; crc32c of each 4 KiB page while DIRTY, else NULL */
+	uint32_t *page_crc;  /* owned; crc32c of each 4 KiB page while DIRTY or LOST, else NULL */
+	void *held; /* owned; its pages (pages.h) from DIRTY on, until CLEAN, gone or read back */
 	uint64_t wanted_ms;  /* clock_ms() of the last flight_want() on demand */
+	uint64_t check_ms;   /* LOST to CHECKING: clock_ms() before which it is not read back */
 	uint64_t touched_ns; /* last fault that wanted it, or when it came; not before the load */
 };
 
@@ -114,6 +121,7 @@ struct layer {
 	uint32_t sync_failures;           /* counts those that failed */
 	bool syncing;                     /* one is running in a worker */
 	bool sync_again;                  /* another one is wanted as soon as that one is done */
+	bool sync_awaited;                /* somebody reads what is DIRTY and not held */
 	struct flight *flight;            /* borrowed; once something was written; flight's own */
 	struct loop_timer *sync_timer;    /* owned by the loop; flight's own */
 	struct sync_waiter *sync_waiters; /* owned; flight's own */
@@ -133,9 +141,9 @@ struct layer {
 
 /*
  * The single place that changes a span's state; keeps the counters. To PARKED remembers the state
- * it had; leaving DIRTY (and PARKED from DIRTY) for anything else frees page_crc. Before a span
- * is set DIRTY its page_crc must be there; the epoch is set here, except when it comes back from
- * PARKED.
+ * it had; leaving DIRTY and LOST (and PARKED from them) for anything else frees page_crc. Before a
+ * span is set DIRTY its page_crc must be there; the epoch is set here, except when it comes back
+ * from PARKED.
  */
 void span_set(struct layer *l, uint32_t span, enum span_state state);
 
@@ -148,7 +156,13 @@ void layer_spans_free(struct layer *l);
 
 static inline bool span_present(const struct span *s)
 {
-	return s->state == SPAN_CLEAN || s->state == SPAN_DIRTY;
+	return s->state == SPAN_CLEAN || s->state == SPAN_DIRTY || s->state == SPAN_LOST;
+}
+
+/* Does the tar have something there that may go? */
+static inline bool span_kept(const struct span *s)
+{
+	return span_present(s) || s->state == SPAN_UNPROVEN;
 }
 
 /* Spans that overlap tar bytes [off, off + len), rounded out to whole spans; last is inclusive. */

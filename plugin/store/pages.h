@@ -2,13 +2,19 @@
 #ifndef PLUGIN_STORE_PAGES_H
 #define PLUGIN_STORE_PAGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /*
+ * A page whose write-back has failed is clean, and may be dropped at any moment: what is read next
+ * are zeros, without an error (law 5). So what was written is kept in the page cache until it is
+ * durable, and looked at each time somebody is about to be let at it; only to look is not enough,
+ * since a reader copies it later, and on a busy machine much later.
+ *
  * crc32c of each 4 KiB page of a span, to tell in microseconds whether the page cache still holds
- * what was written (law 5). They guard against pages that write-back lost, not against an
- * attacker: nobody but the engine can write to the tar. By SSE4.2 where the CPU has it.
+ * what was written. They guard against pages that write-back lost, not against an attacker: nobody
+ * but the engine can write to the tar. By SSE4.2 where the CPU has it.
  */
 #define PAGE_BYTES 4096u
 
@@ -22,5 +28,26 @@ uint32_t page_crc(const void *data, size_t len);
 
 /* One sum per page of @data into @ret[pages_count(len)]; the last page may be short. */
 void pages_crc(const void *data, size_t len, uint32_t *ret);
+
+/*
+ * Takes bytes [@off, @off + @len) of @fd out of the page cache, so that what is read next is from
+ * the disk, and what is written next is written to new pages. What is dirty stays, for the
+ * fdatasync that tells of it. False: some are in use by others, who have had time to let go.
+ */
+bool pages_drop(int fd, uint64_t off, size_t len);
+
+/*
+ * Maps bytes [@off, @off + @len) of @fd, @off on a page; NULL when that cannot be. As long as they
+ * are mapped nothing that empties the page cache takes them (mm/truncate.c, mapping_evict_folio());
+ * what is short of memory may, unless they are locked, of which RLIMIT_MEMLOCK permits so much and
+ * no more. It is not to be read through: a page that cannot be had again is a SIGBUS. On an fd that
+ * was opened before the mark this raises no event.
+ */
+void *pages_hold(int fd, uint64_t off, size_t len);
+/* NULL-safe; returns NULL. */
+void *pages_let_go(void *held, size_t len);
+
+/* Lets this process and its children lock as many as they may; before rights are dropped. */
+void pages_raise_limit(void);
 
 #endif

@@ -61,6 +61,7 @@ static void put_span(struct present *p, uint32_t i, enum span_state state)
 		p->durable[i / 8] |= bit;
 		break;
 	case SPAN_DIRTY:
+	case SPAN_LOST:
 	case SPAN_UNPROVEN:
 	case SPAN_CHECKING:
 	case SPAN_PARKED: /* punched or not: its digest will tell */
@@ -72,6 +73,7 @@ static void put_span(struct present *p, uint32_t i, enum span_state state)
 	}
 }
 
+/* What of a layer that is not what was promised the disk has is to be seen by the next engine. */
 static int snapshot(const struct layer *l, bool clean, struct present *ret)
 {
 	struct present p;
@@ -79,8 +81,11 @@ static int snapshot(const struct layer *l, bool clean, struct present *ret)
 
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < p.nspans; i++)
-		put_span(&p, i, l->spans[i].state);
+	for (uint32_t i = 0; i < p.nspans; i++) {
+		enum span_state state = l->spans[i].state;
+
+		put_span(&p, i, l->quarantined && state == SPAN_CLEAN ? SPAN_UNPROVEN : state);
+	}
 	if (clean)
 		p.flags = PRESENT_CLEAN;
 	if (clean && l->complete && l->nclean == p.nspans)

@@ -4,6 +4,7 @@
 
 #include "plugin/loop.h"
 #include "plugin/store/layer.h"
+#include "plugin/store/pages.h"
 
 static uint32_t *counter_of(struct layer *l, enum span_state state)
 {
@@ -18,6 +19,7 @@ static uint32_t *counter_of(struct layer *l, enum span_state state)
 	case SPAN_CLEAN:
 		return &l->nclean;
 	case SPAN_UNPROVEN:
+	case SPAN_LOST:
 	case SPAN_PARKED:
 		break;
 	}
@@ -28,6 +30,13 @@ static void drop_crc(struct span *s)
 {
 	free(s->page_crc);
 	s->page_crc = NULL;
+}
+
+static void let_go(struct layer *l, uint32_t span)
+{
+	struct span *s = &l->spans[span];
+
+	s->held = pages_let_go(s->held, index_span_len(&l->index, span));
 }
 
 void span_set(struct layer *l, uint32_t span, enum span_state state)
@@ -42,12 +51,15 @@ void span_set(struct layer *l, uint32_t span, enum span_state state)
 	if (state == SPAN_PARKED) {
 		if (s->state != SPAN_PARKED)
 			s->before = s->state;
-	} else if (state != SPAN_DIRTY) {
+	} else if (state != SPAN_DIRTY && state != SPAN_LOST) {
 		drop_crc(s);
-	} else if (s->state != SPAN_PARKED) {
+	} else if (state == SPAN_DIRTY && s->state != SPAN_PARKED) {
 		s->epoch = l->epoch;
 		s->touched_ns = clock_ns();
 	}
+	/* What a failed fdatasync took from those who come stays for who was let at it before. */
+	if (state == SPAN_CLEAN || state == SPAN_ABSENT || state == SPAN_QUEUED)
+		let_go(l, span);
 	if (state != SPAN_QUEUED && state != SPAN_CHECKING)
 		s->stage = STAGE_NONE;
 	s->state = (uint8_t)state;
@@ -69,8 +81,10 @@ int layer_spans_new(struct layer *l)
 
 void layer_spans_free(struct layer *l)
 {
-	for (uint32_t i = 0; l->spans && i < l->index.nspans; i++)
+	for (uint32_t i = 0; l->spans && i < l->index.nspans; i++) {
 		drop_crc(&l->spans[i]);
+		let_go(l, i);
+	}
 	free(l->spans);
 	l->spans = NULL;
 }

@@ -277,7 +277,7 @@ static void a_clean_stop_tells_all(void **state)
 	assert_int_equal(p.flags, PRESENT_CLEAN);
 	for (uint32_t i = 0; i < 9; i++) {
 		bool maybe = i == SPAN_UNPROVEN || i == SPAN_CHECKING || i == SPAN_DIRTY ||
-			     i == SPAN_PARKED;
+			     i == SPAN_LOST || i == SPAN_PARKED;
 
 		assert_int_equal(present_bit(p.durable, i), i == SPAN_CLEAN);
 		assert_int_equal(present_bit(p.maybe, i), maybe);

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "oci/base/cleanup.h"
 #include "oci/erofs/crc32c.h"
 #include "plugin/store/layer.h"
 #include "plugin/store/pages.h"
@@ -44,8 +49,18 @@ static void make_layer(struct layer *l)
 {
 	memset(l, 0, sizeof(*l));
 	l->index.nspans = 4;
+	l->index.span_size = SPAN;
+	l->index.tar_size = 4 * SPAN;
 	assert_int_equal(layer_spans_new(l), 0);
 	assert_int_equal(l->nabsent, 4);
+}
+
+static void *make_pages(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_ptr_not_equal(p, MAP_FAILED);
+	return p;
 }
 
 static void expect_counts(const struct layer *l, uint32_t absent, uint32_t busy, uint32_t dirty,
@@ -103,6 +118,62 @@ static void a_dirty_span_keeps_its_sums_and_epoch_while_parked(void **state)
 	layer_spans_free(&l);
 }
 
+/* A sanitizer would tell of what stays behind. */
+static void pages_are_held_until_they_are_durable(void **state)
+{
+	static const enum span_state over[] = {SPAN_CLEAN, SPAN_ABSENT, SPAN_QUEUED};
+	struct layer l;
+
+	make_layer(&l);
+	l.spans[2].held = make_pages(index_span_len(&l.index, 2));
+	span_set(&l, 2, SPAN_DIRTY);
+	span_set(&l, 2, SPAN_PARKED);
+	span_set(&l, 2, SPAN_UNPROVEN);
+	span_set(&l, 2, SPAN_CHECKING);
+	span_set(&l, 2, SPAN_DIRTY);
+	assert_non_null(l.spans[2].held);
+	for (size_t i = 0; i < ARRAY_LEN(over); i++) {
+		span_set(&l, 2, over[i]);
+		assert_null(l.spans[2].held);
+		l.spans[2].held = make_pages(index_span_len(&l.index, 2));
+		span_set(&l, 2, SPAN_DIRTY);
+	}
+	layer_spans_free(&l);
+}
+
+static bool in_cache(int fd)
+{
+	unsigned char there[4] = {0};
+	void *p = mmap(NULL, sizeof(there) * 4096, PROT_READ, MAP_SHARED, fd, 0);
+
+	assert_int_equal(mincore(p, sizeof(there) * 4096, there), 0);
+	munmap(p, sizeof(there) * 4096);
+	return there[0] & there[1] & there[2] & there[3] & 1;
+}
+
+static void held_pages_stay_in_the_cache(void **state)
+{
+	static uint8_t data[4 * 4096];
+	char name[] = "/var/tmp/test-span.XXXXXX";
+	int fd = mkstemp(name);
+	void *held;
+
+	unlink(name);
+	memset(data, 'x', sizeof(data));
+	assert_int_equal(write(fd, data, sizeof(data)), sizeof(data));
+	held = pages_hold(fd, 0, sizeof(data));
+	assert_non_null(held);
+	fdatasync(fd);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	assert_true(in_cache(fd));
+	assert_null(pages_let_go(held, sizeof(data)));
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	assert_false(in_cache(fd));
+	close(fd);
+	assert_null(pages_hold(fd, 0, 4096));
+	assert_null(pages_let_go(NULL, 4096));
+}
+
 /* However the CPU computes them, they are crc32c (RFC 3720 B.4: 32 zero bytes, 32 ff bytes). */
 static void page_sums_are_crc32c(void **state)
 {
@@ -130,6 +201,8 @@ int main(void)
 		cmocka_unit_test(ranges_are_rounded_out_to_spans),
 		cmocka_unit_test(states_are_counted),
 		cmocka_unit_test(a_dirty_span_keeps_its_sums_and_epoch_while_parked),
+		cmocka_unit_test(pages_are_held_until_they_are_durable),
+		cmocka_unit_test(held_pages_stay_in_the_cache),
 		cmocka_unit_test(page_sums_are_crc32c),
 	};
 
