@@ -325,7 +325,6 @@ static void ask(struct registry *reg, const struct registry_at *at, const struct
 		int what)
 {
 	sends = 0;
-	named[0] = '\0';
 	switch (what) {
 	case 'm':
 		manifest(reg, at, NULL);
@@ -371,6 +370,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	input = copy;
 	input_len = size - 2;
 	input_at = 0;
+	named[0] = '\0';
+	call = (struct http_call){.length = -1};
 	ask(reg, &at, &want, data[0]);
 	/* With the token and the place that the first answer taught us. */
 	if (flags & FLAG_TWICE)

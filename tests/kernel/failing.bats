@@ -10,7 +10,10 @@ BATS_TEST_TIMEOUT=${TARN_LONG:+14400}
 BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-600}
 
 setup() { lake_setup; failing_begin; }
-teardown() { lake_teardown; }
+teardown() {
+	[ -n "${BATS_TEST_COMPLETED-}" ] || tail -n 20 "$RIG/problems"
+	lake_teardown
+}
 
 # At most so long: on a slow machine it is fewer places.
 sample() { # seconds what n role...

@@ -83,7 +83,7 @@ failing_restart() {
 	pid=$(tarnd_pid guardian)
 	[ -n "$pid" ] || pid=$(tarnd_pid guardian) # to ask that may be what failed
 	kill -TERM "$pid"
-	rig_wait 60 "the end of tarnd" rig_gone "$pid" || problem "does not stop"
+	rig_wait 60 "the end of tarnd" rig_gone "$pid" || { problem "does not stop"; return; }
 	if [ "$pid" = "$TARND_PID" ]; then wait "$pid" || problem "stops with status $?"; fi
 	start_readers "$FAILING_TREE" "$RIG/m" -j 2 -w 100 -d
 	until failing_start >"$RIG/said" 2>&1; do
