@@ -1,39 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/alone.h"
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "plugin/engine.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
+#include "plugin/mount/sign.h"
 
 #define TICK_MS 250
-
-/*
- * Is there a superblock of that device? Nobody would tell us of its end.
- * #syscalls engine: ustat
- */
-static bool is_mounted(uint64_t dev)
-{
-#ifdef SYS_ustat
-	char room[256] __attribute__((aligned(8))); /* struct ustat, which the C library dropped */
-
-	return syscall(SYS_ustat, (unsigned)dev, room) == 0 || errno != EINVAL;
-#else
-	return true;
-#endif
-}
 
 static bool any_mounted(const struct slots *s)
 {
 	uint32_t n = atomic_load(&s->nmounted);
 
 	for (uint32_t i = 0; i < n && i < LIMIT_MOUNTED; i++)
-		if (is_mounted(s->mounted[i]))
+		if (mount_there(s->mounted[i].dev, s->mounted[i].sign))
 			return true;
 	return false;
 }

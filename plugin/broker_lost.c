@@ -13,6 +13,7 @@
 #include "plugin/broker_internal.h"
 #include "plugin/fault/fan.h"
 #include "plugin/log.h"
+#include "plugin/mount/sign.h"
 #include "plugin/others.h"
 #include "plugin/store/files.h"
 
@@ -61,7 +62,7 @@ static void found(void *ctx, const struct digest *diff_id, const struct digest *
 		return;
 	/* For an engine that nobody can tell: alone.h. There is none yet. */
 	for (uint32_t i = 0; i < l->nothers; i++)
-		slots_mounted(f->broker->birth.slots, l->other[i].dev, true);
+		slots_mounted(f->broker->birth.slots, l->other[i].dev, mount_sign(l->other[i].dev));
 }
 
 /*

@@ -340,21 +340,40 @@ void slots_allow_exec(struct slots *t, const int group_fd[2])
 	}
 }
 
-void slots_mounted(struct slots *t, uint64_t dev, bool on)
+/* Where it is listed, or would be; *@ret_n: how many are. */
+static uint32_t find_mounted(const struct slots *t, uint64_t dev, uint32_t *ret_n)
 {
 	uint32_t n = atomic_load(&t->nmounted), i = 0;
 
 	n = n < LIMIT_MOUNTED ? n : LIMIT_MOUNTED;
-	while (i < n && t->mounted[i] != dev)
+	while (i < n && t->mounted[i].dev != dev)
 		i++;
-	/* At no moment less is listed than there is. */
-	if (on && i == n && n < LIMIT_MOUNTED) {
-		t->mounted[n] = dev;
-		atomic_store(&t->nmounted, n + 1);
-	} else if (!on && i < n) {
-		t->mounted[i] = t->mounted[n - 1];
-		atomic_store(&t->nmounted, n - 1);
-	}
+	*ret_n = n;
+	return i;
+}
+
+/* At no moment less is listed than there is. */
+void slots_mounted(struct slots *t, uint64_t dev, uint64_t sign)
+{
+	uint32_t n, i = find_mounted(t, dev, &n);
+
+	if (i == LIMIT_MOUNTED)
+		return;
+	t->mounted[i].sign = sign;
+	if (i < n)
+		return;
+	t->mounted[i].dev = dev;
+	atomic_store(&t->nmounted, n + 1);
+}
+
+void slots_unmounted(struct slots *t, uint64_t dev)
+{
+	uint32_t n, i = find_mounted(t, dev, &n);
+
+	if (i == n)
+		return;
+	t->mounted[i] = t->mounted[n - 1];
+	atomic_store(&t->nmounted, n - 1);
 }
 
 unsigned slots_waiting(const struct slots *t)

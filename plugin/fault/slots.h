@@ -92,7 +92,10 @@ struct slots {
 	_Atomic uint32_t in_hand[SLOTS_HANDLERS];
 	/* The devices of mounted layers, for an engine that nobody can tell: alone.h. */
 	_Atomic uint32_t nmounted;
-	uint64_t mounted[LIMIT_MOUNTED];
+	struct {
+		uint64_t dev;
+		uint64_t sign; /* mount_sign() when it was mounted */
+	} mounted[LIMIT_MOUNTED];
 	struct settings settings; /* a copy of the ward's, for the engine */
 	/* socket.group's number: the engine has no files in which to look for its name. */
 	bool has_group;
@@ -136,8 +139,10 @@ void slots_settle(struct slots *t, const int group_fd[2]);
 #define SLOTS_KEEP_MAX 16
 void slots_close_others(struct slots *t, const int *keep, int nkeep);
 
-/* A layer's file system with this device is mounted now, or not any more. */
-void slots_mounted(struct slots *t, uint64_t dev, bool on);
+/* A layer's file system with this device is mounted now; @sign tells it from others (mount/sign.h). */
+void slots_mounted(struct slots *t, uint64_t dev, uint64_t sign);
+/* It is not any more. */
+void slots_unmounted(struct slots *t, uint64_t dev);
 
 /* --- keeper and anchor --- */
 

@@ -16,6 +16,7 @@
 #include "plugin/fill/flight.h"
 #include "plugin/log.h"
 #include "plugin/loop.h"
+#include "plugin/mount/sign.h"
 #include "plugin/store/build.h"
 #include "plugin/store/claim.h"
 #include "plugin/store/ingest.h"
@@ -73,7 +74,7 @@ static int insert(void *ctx)
 	struct layer *l = a->l;
 
 	engine_layer_add(a->en, l);
-	slots_mounted(a->en->slots, l->fs_dev, true);
+	slots_mounted(a->en->slots, l->fs_dev, mount_sign(l->fs_dev));
 	if (l->complete)
 		layer_completed(a->en, l);
 	else if (l->nclean == l->index.nspans)

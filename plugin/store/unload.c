@@ -66,7 +66,7 @@ static int take_out(void *ctx)
 
 	fault_layer_gone(a->en, a->l);
 	engine_layer_remove(a->en, a->l);
-	slots_mounted(a->en->slots, a->l->fs_dev, false);
+	slots_unmounted(a->en->slots, a->l->fs_dev);
 	layer_free(a->l);
 	return 0;
 }

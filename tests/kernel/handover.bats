@@ -239,6 +239,15 @@ start_tarnd_slowly() { # [tarnd options...]
 	mv "$RIG/index" "$index"
 }
 
+# The device numbers of what was unmounted go to what is mounted next, by whomever.
+reuse_devices() {
+	local i
+	for i in {1..12}; do
+		mkdir -p "$RIG/other/$i"
+		mount -t tmpfs none "$RIG/other/$i"
+	done
+}
+
 reads_index() { # path
 	KEEPER=$(pgrep -P "$TARND_PID") && ANCHOR=$(pgrep -P "$KEEPER" | head -n 1) &&
 		[ -n "$ANCHOR" ] && ENGINE=$(pgrep -P "$ANCHOR") &&
@@ -262,7 +271,9 @@ reads_index() { # path
 	[ "$status" = 1 ]
 	[[ $output == *"see that process $ANCHOR ends"* ]]
 	umount "$RIG/m"
+	reuse_devices
 	rig_wait 10 "the end of the anchor" rig_gone "$ANCHOR"
+	umount "$RIG"/other/*
 	exec {PIPE}>&-
 	start_tarnd
 	lake_mount debian

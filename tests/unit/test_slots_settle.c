@@ -163,19 +163,23 @@ static void close_what_nobody_waits_for(void **state)
 
 static void what_is_mounted_is_listed(void **state)
 {
-	slots_mounted(t, 7, true);
-	slots_mounted(t, 8, true);
-	slots_mounted(t, 7, true);
-	slots_mounted(t, 9, true);
+	slots_mounted(t, 7, 5);
+	slots_mounted(t, 8, 5);
+	slots_mounted(t, 7, 5);
+	slots_mounted(t, 9, 5);
 	assert_int_equal(t->nmounted, 3);
-	slots_mounted(t, 7, false);
-	slots_mounted(t, 7, false);
+	slots_unmounted(t, 7);
+	slots_unmounted(t, 7);
 	assert_int_equal(t->nmounted, 2);
-	assert_int_equal(t->mounted[0] + t->mounted[1], 17);
+	assert_int_equal(t->mounted[0].dev + t->mounted[1].dev, 17);
+	/* The number is another's now. */
+	slots_mounted(t, 8, 6);
+	assert_int_equal(t->nmounted, 2);
+	assert_int_equal(t->mounted[0].sign + t->mounted[1].sign, 11);
 	for (uint64_t dev = 100; dev < 100 + LIMIT_MOUNTED; dev++)
-		slots_mounted(t, dev, true);
+		slots_mounted(t, dev, 5);
 	assert_int_equal(t->nmounted, LIMIT_MOUNTED);
-	slots_mounted(t, 8, false);
+	slots_unmounted(t, 8);
 	assert_int_equal(t->nmounted, LIMIT_MOUNTED - 1);
 }
 
