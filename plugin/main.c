@@ -288,7 +288,10 @@ static int bring_up(const struct options *o, struct fdstore *stored, struct birt
 	*b = (struct birth){
 		.store = o->store, .socket = o->socket, .config = o->config, .verbose = o->verbose};
 	r = descriptors_raise(&b->descriptors, e);
-	pages_raise_limit();
+	if (!pages_raise_limit())
+		log_debug("RLIMIT_MEMLOCK stays below %u MiB: content that a failing disk did not "
+			  "take can leave memory before its reader has copied it",
+			  LIMIT_HELD >> 20);
 	/* The guardian holds what the keepers that it starts need, and uses nothing of it. */
 	if (r == 0)
 		r = isolate_keeper(e);

@@ -20,7 +20,7 @@
  * An entry's state is written last when it becomes valid and first when it goes: a keeper that was
  * killed half-way leaves a BUSY entry, and the next one undoes it.
  */
-#define WARD_VERSION  7
+#define WARD_VERSION  8
 #define WARD_ATTACHED 1024 /* root file systems at once on one host */
 #define WARD_OTHERS   8    /* superblocks of one layer that earlier tarnds left */
 #define WARD_FETCHERS 320  /* the pool and one-shot fetchers of pulls */

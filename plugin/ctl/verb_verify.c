@@ -17,6 +17,7 @@
 #include "plugin/store/layer.h"
 #include "plugin/store/load.h"
 #include "plugin/store/pages.h"
+#include "plugin/store/present.h"
 
 /*
  * Reads what is here again. The bytes come through the fill descriptor, which raises no events,
@@ -24,8 +25,8 @@
  * the loop, and only one that was there all the time, and is bad twice, is bad.
  *
  * A bad span becomes ABSENT, so that the next event on it fetches it again and writes it in place.
- * It is not punched: somebody may be between our answer and the kernel's copy (law 8), and wrong
- * bytes that are there already are no worse than zeros.
+ * Of a layer that is in use it becomes UNPROVEN, and is fetched a little later: somebody may be
+ * between our answer and the kernel's copy (law 8).
  */
 struct verify {
 	struct ctl_task *t;
@@ -63,10 +64,13 @@ static int set_absent(void *ctx)
 	if (was == 0)
 		return 0;
 	l->complete = false;
-	span_set(l, v->at, SPAN_ABSENT);
-	/* Others read this layer: they should not have to wait. */
-	if (engine_layer_mounts(en, l) > 0)
+	if (engine_layer_mounts(en, l) > 0) {
+		span_distrust(l, v->at);
+		/* Others read this layer: they should not have to wait. */
 		flight_want(en->flight, l, v->at, v->at, PRIO_FILL);
+	} else {
+		span_set(l, v->at, SPAN_ABSENT);
+	}
 	fault_recheck(en, l, v->at, v->at);
 	return was;
 }
@@ -87,12 +91,17 @@ static int set_marked(void *ctx)
 	return 0;
 }
 
-static int set_quarantined(void *ctx)
+/* What was quarantined by mistake, say of memory, is let go. */
+static int tell_whole(void *ctx)
 {
 	struct verify *v = ctx;
 
-	v->l->quarantined = true;
-	v->l->complete = false;
+	if (v->l->quarantined == v->whole_bad)
+		return 0;
+	v->l->quarantined = v->whole_bad;
+	if (v->whole_bad)
+		v->l->complete = false;
+	present_synced(v->t->en, v->l);
 	return 0;
 }
 
@@ -193,12 +202,11 @@ static int check_whole(struct verify *v, struct err *e)
 	if (hasher_final(v->whole, &is) < 0)
 		return err_errno(e, -ENOMEM, "%s", v->what);
 	v->whole_bad = !digest_equal(&is, &v->l->diff_id);
-	if (!v->whole_bad)
-		return 0;
-	log_error("%s: every span is right, yet the whole has not the diff_id; it is not used any "
-		  "more",
-		  v->what);
-	loop_call(v->t->en->loop, set_quarantined, v);
+	if (v->whole_bad)
+		log_error("%s: every span is right, yet the whole has not the diff_id; it is not "
+			  "used any more",
+			  v->what);
+	loop_call(v->t->en->loop, tell_whole, v);
 	return 0;
 }
 

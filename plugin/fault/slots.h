@@ -84,6 +84,9 @@ struct slots {
 	_Atomic int32_t keeper_pid; /* its opens of EROFS files (lease probes) are always allowed */
 	_Atomic int32_t guardian_pid, anchor_pid; /* for status */
 	_Atomic uint32_t engine_starts;
+	/* An fdatasync failed, in this engine's life or an earlier one's: what is UNPROVEN may be
+	 * what readers were let at, with nobody left who holds its pages. */
+	_Atomic uint32_t disk_failed;
 	_Atomic uint32_t ready;        /* an engine answers, or did once, on the control socket */
 	struct start_failure failure;  /* why there will never be one */
 	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the engine loop's last round */
@@ -139,7 +142,8 @@ void slots_settle(struct slots *t, const int group_fd[2]);
 #define SLOTS_KEEP_MAX 16
 void slots_close_others(struct slots *t, const int *keep, int nkeep);
 
-/* A layer's file system with this device is mounted now; @sign tells it from others (mount/sign.h). */
+/* A layer's file system with this device is mounted now; @sign tells it from others (mount/sign.h).
+ */
 void slots_mounted(struct slots *t, uint64_t dev, uint64_t sign);
 /* It is not any more. */
 void slots_unmounted(struct slots *t, uint64_t dev);

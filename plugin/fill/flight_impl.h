@@ -25,7 +25,6 @@
 #include "plugin/store/layer.h"
 
 #define LATENCY_KEPT 4096
-#define HIT_CHUNK    (64u << 10) /* pages compared per pread */
 /* Reading back is all CPU: more than keeps every worker busy would only delay new demand. */
 #define CHECKS_MAX (2 * PRIO_COUNT)
 
@@ -85,13 +84,12 @@ struct flight {
 	uint32_t nring[SPAN_QUEUES];     /* layers in it */
 	uint32_t checks;                 /* reading back now */
 	uint32_t last_id;
-	uint32_t seed;           /* of flight_random() */
-	uint64_t expired_ms;     /* when the queues were last looked through for old demand */
-	bool no_room;            /* room is being made: nothing is fetched until flight_room() */
-	uint64_t full_until_ms;  /* no space: nothing but demand until then */
-	struct drain *drains;    /* owned */
-	struct fetch_job job;    /* what run_start() fills */
-	uint8_t page[HIT_CHUNK]; /* what flight_hit_ok() reads */
+	uint32_t seed;          /* of flight_random() */
+	uint64_t expired_ms;    /* when the queues were last looked through for old demand */
+	bool no_room;           /* room is being made: nothing is fetched until flight_room() */
+	uint64_t full_until_ms; /* no space: nothing but demand until then */
+	struct drain *drains;   /* owned */
+	struct fetch_job job;   /* what run_start() fills */
 	uint32_t latency_us[LATENCY_KEPT];
 	uint64_t nlatency; /* ever added */
 };

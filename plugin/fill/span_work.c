@@ -64,13 +64,14 @@ static int sum_pages(struct span_work *s, const void *data)
 	return 0;
 }
 
-/*
- * The fetcher can write to the slot at any time: what is checked and written is our own copy.
- *
- * A page whose write-back has failed is not to be written again: ext4 leaves the extent below it
- * unwritten, and says of the next fdatasync that all is well. Dropped, it is a new page, for which
- * the file system looks again.
- */
+static int write_pages(const struct span_work *s, const void *data)
+{
+	int r = pages_renew(s->fd, s->off, s->len);
+
+	return r < 0 ? r : fd_pwrite_full(s->fd, data, s->len, s->off);
+}
+
+/* The fetcher can write to the slot at any time: what is checked and written is our own copy. */
 static void write_run(struct work *w, void *scratch)
 {
 	struct span_work *s = (struct span_work *)w;
@@ -81,28 +82,38 @@ static void write_run(struct work *w, void *scratch)
 	if (s->result == 0)
 		s->result = sum_pages(s, scratch);
 	if (s->result == 0)
-		(void)pages_drop(s->fd, s->off, s->len);
-	if (s->result == 0)
-		s->result = fd_pwrite_full(s->fd, scratch, s->len, s->off);
+		s->result = write_pages(s, scratch);
 	/* What goes before it is held is noticed by whoever is let at it. */
 	if (s->result == 0)
 		s->held = pages_hold(s->fd, s->off, s->len);
 }
 
-/* From the disk: pages whose write-back has failed look right and are gone (law 5). */
+static int read_right(struct span_work *s, void *scratch)
+{
+	int r = fd_pread_full(s->fd, scratch, s->len, s->off);
+
+	if (r == 0)
+		r = verify(s, scratch);
+	return r < 0 ? r : sum_pages(s, scratch);
+}
+
+/*
+ * From the disk: pages whose write-back has failed look right and are gone (law 5). Those that were
+ * held may be all there is of it; then they are written again.
+ */
 static void check_run(struct work *w, void *scratch)
 {
 	struct span_work *s = (struct span_work *)w;
+	bool kept = s->held && read_right(s, scratch) == 0;
 
 	s->held = pages_let_go(s->held, s->len);
-	s->result = pages_drop(s->fd, s->off, s->len) ? 0 : -EBUSY;
-	if (s->result == 0)
-		s->result = fd_pread_full(s->fd, scratch, s->len, s->off);
-	if (s->result == 0)
-		s->result = verify(s, scratch);
-	if (s->result == 0)
-		s->result = sum_pages(s, scratch);
-	if (s->result == 0)
+	if (!pages_drop(s->fd, s->off, s->len))
+		s->result = -EBUSY;
+	else if (!kept)
+		s->result = read_right(s, scratch);
+	else if (!pages_are(s->fd, s->off, s->len, s->crc, false))
+		s->result = write_pages(s, scratch);
+	if (s->result == 0 || (s->result == -EBUSY && kept))
 		s->held = pages_hold(s->fd, s->off, s->len);
 }
 
@@ -221,6 +232,25 @@ static void write_done(struct work *w)
 	flight_kick(f);
 }
 
+/* Somebody has a page of it in hand, or a sync failed meanwhile: nothing was seen of the disk. */
+static void check_later(struct span_work *s)
+{
+	struct flight *f = s->f;
+	struct layer *l = s->l;
+	struct span *span = &l->spans[s->span];
+	bool awaited = span->prio == PRIO_DEMAND && !flight_draining(f, l);
+
+	span_distrust(l, s->span);
+	if (s->held) {
+		span->page_crc = take_ptr(s->crc);
+		span->held = take_ptr(s->held);
+		span_set(l, s->span, SPAN_LOST);
+		fault_recheck(f->en, l, s->span, s->span);
+	} else if (awaited) {
+		flight_want(f, l, s->span, s->span, PRIO_DEMAND);
+	}
+}
+
 /* What is there is not what should be: it is fetched as if it never had been. */
 static void check_done(struct work *w)
 {
@@ -233,6 +263,8 @@ static void check_done(struct work *w)
 		;
 	} else if (s->result == 0 && s->failures == l->sync_failures) {
 		arrived(s);
+	} else if (s->result == 0 || s->result == -EBUSY) {
+		check_later(s);
 	} else if (flight_draining(f, l)) {
 		span_set(l, s->span, SPAN_ABSENT);
 	} else {

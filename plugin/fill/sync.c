@@ -21,8 +21,6 @@
 
 /* What was written together is made durable together. */
 #define SYNC_DELAY_MS 1000u
-/* Who was let at content has copied it by then, on a busy machine too: no signal stops it there. */
-#define COPIED_MS 3000u
 
 /* Waits for the fdatasync with number @epoch, or a later one. */
 struct sync_waiter {
@@ -32,6 +30,14 @@ struct sync_waiter {
 	struct sync_waiter *next;
 };
 
+/* A span that was DIRTY when the fdatasync began. */
+struct synced {
+	uint64_t off;
+	const uint32_t *crc; /* into sync_work.crc */
+	uint32_t span, len;
+	bool wrong;
+};
+
 struct sync_work {
 	struct work w;
 	struct flight *f; /* borrowed */
@@ -39,14 +45,90 @@ struct sync_work {
 	int fd;           /* borrowed; opened before everything that is written through it */
 	uint32_t epoch;
 	int result;
+	struct synced *v; /* owned, n */
+	uint32_t n;
+	uint32_t *crc; /* owned */
 };
 
-/* #syscalls engine: fdatasync */
+static struct sync_work *sync_work_free(struct sync_work *s)
+{
+	if (!s)
+		return NULL;
+	free(s->v);
+	free(s->crc);
+	free(s);
+	return NULL;
+}
+
+static void sync_work_freep(struct sync_work **s)
+{
+	sync_work_free(*s);
+}
+
+/*
+ * ext4 that finds no room at write-back throws pages away, held or not, and not every fdatasync
+ * says so (fs/ext4/inode.c, mpage_release_unused_pages()).
+ * #syscalls engine: fdatasync
+ */
 static void sync_run(struct work *w, void *scratch)
 {
 	struct sync_work *s = (struct sync_work *)w;
 
 	s->result = fdatasync(s->fd) < 0 ? -errno : 0;
+	for (uint32_t i = 0; s->result == 0 && i < s->n; i++)
+		s->v[i].wrong = !pages_are(s->fd, s->v[i].off, s->v[i].len, s->v[i].crc, false);
+}
+
+static bool is_dirty(const struct span *s)
+{
+	return s->state == SPAN_DIRTY || (s->state == SPAN_PARKED && s->before == SPAN_DIRTY);
+}
+
+/* What sync_run() looks at while the loop goes on: what is DIRTY now. -ENOMEM. */
+static int sync_note(struct sync_work *s)
+{
+	const struct layer *l = s->l;
+	uint32_t n = 0, pages = 0;
+
+	for (uint32_t i = 0; i < l->index.nspans; i++) {
+		if (!is_dirty(&l->spans[i]))
+			continue;
+		n++;
+		pages += pages_count(index_span_len(&l->index, i));
+	}
+	s->v = calloc(n + 1, sizeof(*s->v));
+	s->crc = calloc(pages + 1, sizeof(*s->crc));
+	if (!s->v || !s->crc)
+		return -ENOMEM;
+	pages = 0;
+	for (uint32_t i = 0; i < l->index.nspans; i++) {
+		uint32_t len = index_span_len(&l->index, i);
+
+		if (!is_dirty(&l->spans[i]))
+			continue;
+		memcpy(s->crc + pages, l->spans[i].page_crc, pages_count(len) * sizeof(*s->crc));
+		s->v[s->n++] = (struct synced){.span = i,
+					       .len = len,
+					       .off = index_span_start(&l->index, i),
+					       .crc = s->crc + pages};
+		pages += pages_count(len);
+	}
+	return 0;
+}
+
+static void sync_wrong(struct layer *l, const struct sync_work *s)
+{
+	char name[LAYER_NAME];
+
+	for (uint32_t i = 0; i < s->n; i++) {
+		const struct span *sp = &l->spans[s->v[i].span];
+
+		if (!s->v[i].wrong || !is_dirty(sp) || (int32_t)(s->epoch - sp->epoch) <= 0)
+			continue;
+		log_warn("%s span %" PRIu32 ": the disk was said to have it, and memory has not",
+			 layer_name(l, name), s->v[i].span);
+		span_distrust(l, s->v[i].span);
+	}
 }
 
 /* Spans written after the fdatasync began wait for the next one. True: there are some. */
@@ -56,13 +138,12 @@ static bool sync_good(struct layer *l, uint32_t epoch)
 
 	for (uint32_t i = 0; i < l->index.nspans; i++) {
 		struct span *s = &l->spans[i];
-		bool parked = s->state == SPAN_PARKED && s->before == SPAN_DIRTY;
 
-		if (s->state != SPAN_DIRTY && !parked)
+		if (!is_dirty(s))
 			continue;
 		if ((int32_t)(epoch - s->epoch) <= 0)
 			left = true;
-		else if (parked)
+		else if (s->state == SPAN_PARKED)
 			s->before = SPAN_CLEAN;
 		else
 			span_set(l, i, SPAN_CLEAN);
@@ -83,22 +164,20 @@ static void span_lost(struct layer *l, uint32_t span)
 		s->before = (uint8_t)state;
 	else
 		span_set(l, span, state);
-	s->check_ms = s->held ? clock_ms() + COPIED_MS : 0;
+	s->check_ms = s->held ? clock_ms() + SPAN_COPIED_MS : 0;
 }
 
 /*
  * Which pages were lost nobody says, and the kernel reports it once: whatever is not known to be
  * durable may be gone (law 5). What workers are writing now is told by sync_failures.
  */
-static void sync_lost(struct layer *l)
+static void sync_lost(struct flight *f, struct layer *l)
 {
-	for (uint32_t i = 0; i < l->index.nspans; i++) {
-		const struct span *s = &l->spans[i];
-
-		if (s->state == SPAN_DIRTY || (s->state == SPAN_PARKED && s->before == SPAN_DIRTY))
+	for (uint32_t i = 0; i < l->index.nspans; i++)
+		if (is_dirty(&l->spans[i]))
 			span_lost(l, i);
-	}
 	l->sync_failures++;
+	atomic_store(&f->en->slots->disk_failed, 1);
 }
 
 static void tell_waiters(struct layer *l, uint32_t epoch, int result)
@@ -127,7 +206,7 @@ static void tell_waiters(struct layer *l, uint32_t epoch, int result)
 
 static void sync_done(struct work *w)
 {
-	_cleanup_free_ struct sync_work *s = (struct sync_work *)w;
+	_cleanup_(sync_work_freep) struct sync_work *s = (struct sync_work *)w;
 	struct flight *f = s->f;
 	struct layer *l = s->l;
 	char name[LAYER_NAME];
@@ -139,12 +218,13 @@ static void sync_done(struct work *w)
 		return;
 	}
 	if (s->result == 0) {
+		sync_wrong(l, s);
 		left = sync_good(l, s->epoch);
 		present_synced(f->en, l);
 	} else {
 		log_error("%s: fdatasync: %s; the disk may not have what was not yet durable",
 			  layer_name(l, name), err_words(s->result));
-		sync_lost(l);
+		sync_lost(f, l);
 		fault_recheck(f->en, l, 0, l->index.nspans - 1);
 	}
 	tell_waiters(l, s->epoch, s->result == 0 ? 0 : -EIO);
@@ -172,14 +252,17 @@ void sync_start(struct flight *f, struct layer *l)
 		loop_cancel(l->sync_timer);
 	l->sync_timer = NULL;
 	s = calloc(1, sizeof(*s));
-	if (!s) {
+	if (s) {
+		s->w = (struct work){.run = sync_run, .done = sync_done};
+		s->f = f;
+		s->l = l;
+		s->fd = l->fd_fill;
+	}
+	if (!s || sync_note(s) < 0) {
+		sync_work_free(s);
 		sync_arm(f, l);
 		return;
 	}
-	s->w = (struct work){.run = sync_run, .done = sync_done};
-	s->f = f;
-	s->l = l;
-	s->fd = l->fd_fill;
 	s->epoch = ++l->epoch;
 	l->sync_again = false;
 	l->syncing = true;
@@ -235,6 +318,7 @@ struct whole_work {
 	uint64_t size;
 	struct digest want;
 	uint64_t changes; /* layer->changes when it began */
+	bool disk_failed; /* the page cache may have what the disk has not */
 	int result;
 };
 
@@ -244,8 +328,11 @@ static int sum_tar(struct whole_work *c, void *scratch, struct hasher *h, struct
 	for (uint64_t off = 0; off < c->size; off += WORKER_SCRATCH) {
 		uint64_t left = c->size - off;
 		size_t n = left < WORKER_SCRATCH ? (size_t)left : WORKER_SCRATCH;
-		int r = fd_pread_full(c->fd, scratch, n, off);
+		int r;
 
+		if (c->disk_failed)
+			(void)pages_drop(c->fd, off, n);
+		r = fd_pread_full(c->fd, scratch, n, off);
 		if (r == 0)
 			r = hasher_update(h, scratch, n);
 		if (r < 0)
@@ -285,6 +372,7 @@ static void whole_done(struct work *w)
 		layer_completed(f->en, l);
 	} else if (c->result == -EBADMSG) {
 		l->quarantined = true;
+		present_synced(f->en, l);
 		log_error("%s: every span is right, yet the whole is not the layer that was "
 			  "promised; it is not used any more",
 			  layer_name(l, name));
@@ -311,6 +399,7 @@ void flight_check_complete(struct flight *f, struct layer *l)
 	c->size = l->index.tar_size;
 	c->want = l->index.diff_id;
 	c->changes = l->changes;
+	c->disk_failed = atomic_load(&f->en->slots->disk_failed);
 	l->checking = true;
 	l->inflight++;
 	workers_submit(f->workers, &c->w, WORK_WHOLE);
@@ -318,26 +407,11 @@ void flight_check_complete(struct flight *f, struct layer *l)
 
 /* --- hits on what may yet be lost --- */
 
-static bool pages_ok(struct flight *f, const struct layer *l, uint32_t span, uint64_t off,
-		     uint64_t end)
+static bool hit_ok(const struct layer *l, const struct span *s, uint64_t start, uint64_t off,
+		   uint64_t end)
 {
-	const uint32_t *crc = l->spans[span].page_crc;
-	uint64_t start = index_span_start(&l->index, span);
-
-	while (off < end) {
-		size_t n = end - off < HIT_CHUNK ? (size_t)(end - off) : HIT_CHUNK;
-
-		if (fd_pread_full(l->fd_fill, f->page, n, off) < 0)
-			return false;
-		for (size_t at = 0; at < n; at += PAGE_BYTES) {
-			size_t len = n - at < PAGE_BYTES ? n - at : PAGE_BYTES;
-
-			if (page_crc(f->page + at, len) != crc[(off + at - start) / PAGE_BYTES])
-				return false;
-		}
-		off += n;
-	}
-	return true;
+	return pages_are(l->fd_fill, off, end - off, s->page_crc + (off - start) / PAGE_BYTES,
+			 true);
 }
 
 bool flight_hit_ok(struct flight *f, struct layer *l, uint64_t off, uint64_t len)
@@ -365,13 +439,12 @@ bool flight_hit_ok(struct flight *f, struct layer *l, uint64_t off, uint64_t len
 			continue;
 		}
 		if (sp->state == SPAN_LOST)
-			sp->check_ms = clock_ms() + COPIED_MS;
-		if (pages_ok(f, l, i, from > start ? from : start, to < end ? to : end))
+			sp->check_ms = clock_ms() + SPAN_COPIED_MS;
+		if (hit_ok(l, sp, start, from > start ? from : start, to < end ? to : end))
 			continue;
 		log_warn("%s span %" PRIu32 ": pages were lost before they were durable",
 			 layer_name(l, name), i);
-		sp->check_ms = clock_ms() + COPIED_MS;
-		span_set(l, i, SPAN_UNPROVEN);
+		span_distrust(l, i);
 		ok = false;
 	}
 	if (l->sync_awaited)

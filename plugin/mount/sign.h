@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /*
- * Is a file system still mounted, wherever? Nobody tells us of its end, and the device number of one
+ * Is a file system still mounted, wherever? Nobody tells of its end, and the device number of one
  * without a block device goes to whichever is mounted next.
  */
 

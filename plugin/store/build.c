@@ -197,6 +197,15 @@ static void set_spans(struct layer *l, const struct present *p)
 			span_set(l, i, SPAN_UNPROVEN);
 	}
 	l->complete = p->flags & PRESENT_COMPLETE;
+	l->quarantined = p->flags & PRESENT_QUARANTINED;
+}
+
+/* The engine before this one may have let readers at what only memory had. */
+static void wait_for_readers(struct layer *l)
+{
+	for (uint32_t i = 0; i < l->index.nspans; i++)
+		if (l->spans[i].state == SPAN_UNPROVEN)
+			span_distrust(l, i);
 }
 
 /*
@@ -238,6 +247,8 @@ static int load_present(struct engine *en, struct layer *l, struct err *e)
 		present_fill(&p);
 	set_spans(l, &p);
 	find_unclaimed(l);
+	if (atomic_load(&en->slots->disk_failed))
+		wait_for_readers(l);
 	return 0;
 }
 

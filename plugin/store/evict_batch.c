@@ -15,6 +15,7 @@
 #include "plugin/loop.h"
 #include "plugin/store/evict_impl.h"
 #include "plugin/store/layer.h"
+#include "plugin/store/pages.h"
 #include "plugin/store/pins.h"
 
 #ifdef TARN_TEST_NO_PROOF
@@ -206,10 +207,7 @@ static bool all_granted(const struct work *w, uint32_t span)
 	return true;
 }
 
-/*
- * Punches what was granted out of the tar. The last span's end is the file's: round out.
- * #syscalls engine: fallocate
- */
+/* Punches what was granted out of the tar. */
 void evict_punch(struct work *w)
 {
 	int64_t before = fd_resident(w->l->fd_fill), after;
@@ -223,8 +221,7 @@ void evict_punch(struct work *w)
 			w->done.kept_in_use += len;
 		else
 			/* A failure leaves bytes that nobody will trust any more. */
-			(void)fallocate(w->l->fd_fill, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					(off_t)start, (off_t)round_up(len, UNIT));
+			(void)pages_punch(w->l->fd_fill, start, (size_t)len);
 	}
 	after = fd_resident(w->l->fd_fill);
 	if (before > after && after >= 0)

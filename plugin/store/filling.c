@@ -53,7 +53,7 @@ static void look_at_range(struct parts *p, size_t range)
 		const struct span *s = &p->l->spans[i];
 
 		p->total += index_span_len(ix, i);
-		if (span_present(s))
+		if (span_present(s) && s->state != SPAN_LOST)
 			p->there += index_span_len(ix, i);
 		p->busy |= s->state == SPAN_QUEUED || s->state == SPAN_CHECKING;
 	}

@@ -27,8 +27,8 @@ struct sync_waiter;
  *   QUEUED    a job for it waits or runs → DIRTY when written, ABSENT when it failed
  *   UNPROVEN  the tar has something there, and the present file does not say that it is durable
  *             → CHECKING on first touch
- *   CHECKING  a worker reads it back from the disk → DIRTY when its digest is right, QUEUED when
- *             not
+ *   CHECKING  a worker reads it back from the disk → DIRTY when its digest is right, or when
+ *             held pages were right and could be written again; QUEUED when neither
  *   DIRTY     verified and written, not known to be on disk: a hit is allowed only while its pages
  *             are held, and after those asked for have been compared with page_crc[] (law 5)
  *             → CLEAN by a successful fdatasync begun after the write; LOST when one failed, or
@@ -48,6 +48,12 @@ enum span_state {
 	SPAN_CLEAN,
 	SPAN_PARKED,
 };
+
+/*
+ * Before what somebody was let at is read back from the disk, so that what he finds may change:
+ * he has copied it by then, on a busy machine too, as no signal stops a reader in the kernel.
+ */
+#define SPAN_COPIED_MS 3000u
 
 /* Where a QUEUED or CHECKING span stands on its way; flight's own. */
 enum span_stage {
@@ -70,7 +76,7 @@ struct span {
 	uint32_t *page_crc;  /* owned; crc32c of each 4 KiB page while DIRTY or LOST, else NULL */
 	void *held; /* owned; its pages (pages.h) from DIRTY on, until CLEAN, gone or read back */
 	uint64_t wanted_ms;  /* clock_ms() of the last flight_want() on demand */
-	uint64_t check_ms;   /* LOST to CHECKING: clock_ms() before which it is not read back */
+	uint64_t check_ms;   /* LOST, UNPROVEN: clock_ms() before which it is not read back */
 	uint64_t touched_ns; /* last fault that wanted it, or when it came; not before the load */
 };
 
@@ -153,6 +159,9 @@ void span_set(struct layer *l, uint32_t span, enum span_state state);
  */
 int layer_spans_new(struct layer *l);
 void layer_spans_free(struct layer *l);
+
+/* What is there of it is not to be trusted: UNPROVEN, and read back when nobody can be at it. */
+void span_distrust(struct layer *l, uint32_t span);
 
 static inline bool span_present(const struct span *s)
 {

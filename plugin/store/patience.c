@@ -32,6 +32,8 @@ static void note_error(struct patience *p)
 			snprintf(p->why, sizeof(p->why), "%.*s", (int)sizeof(s->last_error) - 1,
 				 s->last_error);
 	}
+	if (!p->why[0] && p->l->sync_failures)
+		snprintf(p->why, sizeof(p->why), "the store's disk does not keep it");
 	if (p->l->nsources == 0)
 		snprintf(p->why, sizeof(p->why), "no source of it is known");
 }
@@ -65,11 +67,12 @@ int patience_left(struct patience *p, uint64_t there, bool working, const char *
 {
 	uint64_t now = clock_ms();
 
-	if (there > p->had || working) {
+	if (there > p->most || working) {
 		p->since_ms = now;
 		p->delay_ms = AGAIN_MIN_MS;
 	}
-	p->had = there;
+	if (there > p->most)
+		p->most = there;
 	if (now - p->since_ms > FULL_MS && store_full(p->l))
 		return err_errno(e, -ENOSPC, "%s", what);
 	if (now - p->since_ms > FULL_MS && p->closed)

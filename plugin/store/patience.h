@@ -18,7 +18,7 @@ struct patience {
 	const struct engine *en; /* borrowed */
 	const struct layer *l;   /* borrowed; a reference is held */
 	uint64_t since_ms;       /* clock_ms() when something was last gained */
-	uint64_t had;            /* bytes that were here then */
+	uint64_t most;           /* bytes that ever were here: a disk may lose them again */
 	uint64_t again_ms;       /* clock_ms() when what is absent is to be wanted again */
 	uint64_t delay_ms;
 	bool closed;   /* content that nobody waits for is not taken just now */

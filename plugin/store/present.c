@@ -73,7 +73,6 @@ static void put_span(struct present *p, uint32_t i, enum span_state state)
 	}
 }
 
-/* What of a layer that is not what was promised the disk has is to be seen by the next engine. */
 static int snapshot(const struct layer *l, bool clean, struct present *ret)
 {
 	struct present p;
@@ -81,14 +80,13 @@ static int snapshot(const struct layer *l, bool clean, struct present *ret)
 
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < p.nspans; i++) {
-		enum span_state state = l->spans[i].state;
-
-		put_span(&p, i, l->quarantined && state == SPAN_CLEAN ? SPAN_UNPROVEN : state);
-	}
+	for (uint32_t i = 0; i < p.nspans; i++)
+		put_span(&p, i, l->spans[i].state);
 	if (clean)
 		p.flags = PRESENT_CLEAN;
-	if (clean && l->complete && l->nclean == p.nspans)
+	if (l->quarantined)
+		p.flags |= PRESENT_QUARANTINED;
+	else if (clean && l->complete && l->nclean == p.nspans)
 		p.flags |= PRESENT_COMPLETE;
 	*ret = p;
 	return 0;
@@ -232,7 +230,7 @@ int present_open(struct engine *en, const struct digest *diff_id, const struct d
 		return r < 0 ? err_errno(e, r, "the present file") : 0;
 	}
 	flags = p.flags;
-	p.flags = 0;
+	p.flags &= PRESENT_QUARANTINED;
 	if (flags & PRESENT_CLEAN && present_store(en, scope, &p, &why) < 0) {
 		/* On a full store removing still works; then a crash costs fetching again. */
 		log_warn("layer %s: %s", digest_text(diff_id, text), why.text);

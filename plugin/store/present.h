@@ -29,9 +29,10 @@ struct layer;
  */
 #define PRESENT_VERSION 1
 #define PRESENT_CLEAN   1u
-#define PRESENT_COMPLETE                                                                           \
-	2u /* all durable, and the tar's sha256 is the diff_id; only with CLEAN                    \
-	    */
+/* All durable, and the tar's sha256 is the diff_id; only with CLEAN. */
+#define PRESENT_COMPLETE 2u
+/* All was durable, and the tar's sha256 was not the diff_id: nobody reads it. Without COMPLETE. */
+#define PRESENT_QUARANTINED 4u
 
 struct present {
 	struct digest diff_id;

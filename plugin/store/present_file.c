@@ -83,8 +83,9 @@ static bool consistent(const struct present *p)
 		if (p->flags & PRESENT_COMPLETE && p->durable[i] != all)
 			return false;
 	}
-	return !(p->flags & ~(PRESENT_CLEAN | PRESENT_COMPLETE)) &&
-	       !(p->flags & PRESENT_COMPLETE && !(p->flags & PRESENT_CLEAN));
+	return !(p->flags & ~(PRESENT_CLEAN | PRESENT_COMPLETE | PRESENT_QUARANTINED)) &&
+	       !(p->flags & PRESENT_COMPLETE &&
+		 (p->flags & PRESENT_QUARANTINED || !(p->flags & PRESENT_CLEAN)));
 }
 
 static bool sum_ok(const uint8_t *data, size_t len)

@@ -66,6 +66,17 @@ void span_set(struct layer *l, uint32_t span, enum span_state state)
 	l->changes++;
 }
 
+void span_distrust(struct layer *l, uint32_t span)
+{
+	struct span *s = &l->spans[span];
+
+	if (s->state == SPAN_PARKED)
+		s->before = SPAN_UNPROVEN;
+	else
+		span_set(l, span, SPAN_UNPROVEN);
+	s->check_ms = clock_ms() + SPAN_COPIED_MS;
+}
+
 int layer_spans_new(struct layer *l)
 {
 	l->spans = calloc(l->index.nspans ? l->index.nspans : 1, sizeof(*l->spans));

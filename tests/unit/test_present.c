@@ -129,7 +129,7 @@ static void contradictions_are_refused(void **state)
 	} bad[] = {
 		{FLAGS, PRESENT_COMPLETE},                 /* without clean */
 		{FLAGS, PRESENT_CLEAN | PRESENT_COMPLETE}, /* without every span */
-		{FLAGS, 4},
+		{FLAGS, 8},
 		{MAYBE, 1},             /* both */
 		{DURABLE + 2, 1u << 4}, /* behind the last span */
 		{MAYBE + 2, 1u << 7},
@@ -307,6 +307,26 @@ static void complete_needs_every_span(void **state)
 	layer_spans_free(&l);
 }
 
+static void a_quarantine_outlives_engines(void **state)
+{
+	struct layer l;
+	struct present p;
+
+	make_layer(&l, 3);
+	for (uint32_t i = 0; i < 3; i++)
+		span_set(&l, i, SPAN_CLEAN);
+	l.complete = l.quarantined = true;
+	assert_int_equal(present_close(&engine, &l, NULL), 0);
+	opened(3, &p);
+	assert_int_equal(p.flags, PRESENT_CLEAN | PRESENT_QUARANTINED);
+	present_free(&p);
+	/* That one was killed. */
+	opened(3, &p);
+	assert_int_equal(p.flags, PRESENT_QUARANTINED);
+	present_free(&p);
+	layer_spans_free(&l);
+}
+
 static bool published(unsigned n, unsigned tenths)
 {
 	for (unsigned i = 0; i < tenths && fake.publishes[KEEP_PRESENT] < n; i++)
@@ -397,6 +417,7 @@ int main(void)
 		in_store(a_clean_file_that_cannot_be_replaced_goes),
 		in_store(a_clean_stop_tells_all),
 		in_store(complete_needs_every_span),
+		in_store(a_quarantine_outlives_engines),
 		in_store(syncs_become_one_file),
 		in_store(closing_overtakes_a_sync),
 		in_store(stopping_writes_every_layer),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* link: -Wl,--wrap=fdatasync -Wl,--wrap=fd_pwrite_full -Wl,--wrap=fd_pread_full */
-/* link: -Wl,--wrap=pages_hold */
+/* link: -Wl,--wrap=pages_hold -Wl,--wrap=pages_drop */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -364,6 +365,113 @@ static void what_cannot_be_held_waits_to_be_durable(void **state)
 	hold_fails = false;
 }
 
+/* An fdatasync that says nothing of what it lost. */
+static void what_a_sync_lost_without_a_word_is_not_durable(void **state)
+{
+	struct fixture *x = *state;
+
+	add_fetcher(x);
+	sync_gated = true;
+	want(x, 1, 2, PRIO_DEMAND);
+	wait_state(x, 1, 2, SPAN_DIRTY);
+	sem_wait(&sync_begun);
+	sync_gated = false;
+	spoil(x, FIXTURE_SPAN + 4096);
+	sem_post(&sync_go);
+	wait_state(x, 2, 2, SPAN_CLEAN);
+	assert_int_equal(count(x, 1, 1, SPAN_UNPROVEN), 1);
+	want(x, 1, 1, PRIO_DEMAND);
+	wait_state(x, 1, 1, SPAN_CLEAN);
+	tar_is_right(x, 1, 2);
+}
+
+/* --- what a check finds --- */
+
+enum drop { DROP_WELL, DROP_LOSES, DROP_BUSY };
+static _Atomic enum drop dropping;
+
+bool __real_pages_drop(int fd, uint64_t off, size_t len);
+bool __wrap_pages_drop(int fd, uint64_t off, size_t len);
+bool __wrap_pages_drop(int fd, uint64_t off, size_t len)
+{
+	if (dropping == DROP_BUSY)
+		return false;
+	/* What the disk has not is zeros. */
+	if (dropping == DROP_LOSES)
+		assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					   (off_t)off, (off_t)len),
+				 0);
+	return __real_pages_drop(fd, off, len);
+}
+
+static int do_due(void *ctx)
+{
+	struct fixture *x = ctx;
+
+	for (uint32_t i = 0; i < x->layer.index.nspans; i++)
+		x->layer.spans[i].check_ms = 0;
+	return 0;
+}
+
+/* Span 1 is LOST, and may be read back at once. */
+static void lose(struct fixture *x)
+{
+	add_fetcher(x);
+	sync_result = -EIO;
+	want(x, 1, 1, PRIO_DEMAND);
+	wait_state(x, 1, 1, SPAN_LOST);
+	sync_result = 0;
+	loop_call(x->en.loop, do_due, x);
+}
+
+static void what_only_memory_has_is_written_again(void **state)
+{
+	struct fixture *x = *state;
+
+	lose(x);
+	dropping = DROP_LOSES;
+	want(x, 1, 1, PRIO_FILL);
+	wait_state(x, 1, 1, SPAN_CLEAN);
+	dropping = DROP_WELL;
+	tar_is_right(x, 1, 1);
+	assert_int_equal(x->en.count.filled, FIXTURE_SPAN);
+}
+
+static void what_memory_has_not_either_is_fetched_again(void **state)
+{
+	struct fixture *x = *state;
+
+	lose(x);
+	spoil(x, FIXTURE_SPAN);
+	want(x, 1, 1, PRIO_FILL);
+	wait_state(x, 1, 1, SPAN_CLEAN);
+	tar_is_right(x, 1, 1);
+	assert_int_equal(x->en.count.filled, 2 * FIXTURE_SPAN);
+}
+
+static void what_somebody_has_in_hand_is_seen_later(void **state)
+{
+	struct fixture *x = *state;
+
+	lose(x);
+	dropping = DROP_BUSY;
+	want(x, 1, 1, PRIO_FILL);
+	wait_state(x, 1, 1, SPAN_LOST);
+	assert_true(hit(x, FIXTURE_SPAN, 4096));
+	/* Without its pages a reader waits. */
+	hold_fails = true;
+	loop_call(x->en.loop, do_due, x);
+	want(x, 1, 1, PRIO_FILL);
+	wait_state(x, 1, 1, SPAN_UNPROVEN);
+	want(x, 1, 1, PRIO_DEMAND);
+	usleep(100000);
+	assert_int_equal(count(x, 1, 1, SPAN_CHECKING), 1);
+	hold_fails = false;
+	dropping = DROP_WELL;
+	wait_state(x, 1, 1, SPAN_CLEAN);
+	assert_int_equal(x->en.count.filled, FIXTURE_SPAN);
+}
+
 /* --- after an unclean stop --- */
 
 static void a_check_of_the_whole_that_was_disturbed_says_nothing(void **state)
@@ -422,6 +530,10 @@ int main(void)
 		gzip_test(who_waits_for_a_sync_gets_one_of_his_own),
 		gzip_test(what_lost_a_page_is_not_trusted),
 		gzip_test(what_cannot_be_held_waits_to_be_durable),
+		gzip_test(what_a_sync_lost_without_a_word_is_not_durable),
+		gzip_test(what_only_memory_has_is_written_again),
+		gzip_test(what_memory_has_not_either_is_fetched_again),
+		gzip_test(what_somebody_has_in_hand_is_seen_later),
 		gzip_test(a_check_of_the_whole_that_was_disturbed_says_nothing),
 		gzip_test(unproven_spans_are_checked_on_first_touch),
 	};
