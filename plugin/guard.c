@@ -137,8 +137,13 @@ static pid_t fork_patiently(void)
 static int leave_one_behind(const struct birth *b)
 {
 	const bool awaited = b->ward->fd_successor >= 0;
-	pid_t pid = fork_patiently();
+	pid_t pid;
 
+	/* Who tells us to end once more is not to keep it from being done. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	pid = fork_patiently();
 	if (pid == 0)
 		linger(b);
 	if (pid < 0) {

@@ -220,9 +220,6 @@ void linger(const struct birth *b)
 	setsid();
 	if (isolate_holder(&e) < 0)
 		log_warn("%s", e.text); /* it holds layers all the same */
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGINT, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
 	for (int fd = 0; null >= 0 && fd < 3; fd++)
 		dup2(null, fd);
 	cleanup_closep(&null);
@@ -342,6 +339,32 @@ static void end_old(const struct ward *w, const struct receiver *rc)
 	poll(&p, 1, END_MS);
 }
 
+/*
+ * True when it took our word, and so ends: a socket that is closed with a word unread in it is
+ * reset, and one that was closed before takes none (net/unix/af_unix.c, unix_release_sock()).
+ */
+static bool confirm(int sock)
+{
+	char gone;
+
+	return send(sock, "", 1, MSG_NOSIGNAL) == 1 && recv(sock, &gone, 1, 0) == 0;
+}
+
+/*
+ * Who was stopped for long in the middle may find that the old one, @old, has given all to another,
+ * and must not have it, too. One of those whose word was not taken gets it, as the old one is gone.
+ */
+static bool take_place(struct ward *w, pid_t old, bool confirmed)
+{
+	int32_t from = old;
+
+	if (confirmed) {
+		atomic_store(&w->guardian_pid, getpid());
+		return true;
+	}
+	return atomic_compare_exchange_strong(&w->guardian_pid, &from, getpid());
+}
+
 static int connect_old(int store, struct err *e)
 {
 	_cleanup_fd_ int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -369,7 +392,8 @@ int guard_take_over(int store, struct ward **ret_ward, struct slots **ret_slots,
 	_cleanup_fd_ int sock = connect_old(store, e);
 	struct ward *w = NULL;
 	struct slots *s = NULL;
-	char gone;
+	bool confirmed;
+	pid_t old;
 	int r = rc ? sock : -ENOMEM;
 
 	if (r >= 0)
@@ -385,9 +409,14 @@ int guard_take_over(int store, struct ward **ret_ward, struct slots **ret_slots,
 	 * The numbers are in memory that the old guardian goes by, until it is gone: should we die
 	 * before it has our confirmation, it goes on as if nobody had asked.
 	 */
-	(void)!send(sock, "", 1, MSG_NOSIGNAL);
-	(void)!recv(sock, &gone, 1, 0);
+	old = atomic_load(&w->guardian_pid);
+	confirmed = confirm(sock);
 	end_old(w, rc);
+	if (!take_place(w, old, confirmed)) {
+		drop(rc);
+		ward_unmap(w, s);
+		return err_set(e, -EAGAIN, "another tarnd has taken over");
+	}
 	ward_each_fd(w, renumber, rc);
 	free(rc);
 	*ret_ward = w;

@@ -81,9 +81,14 @@ int ward_map(int fd_ward, int fd_slots, struct ward **ret_ward, struct slots **r
 		*ret_slots = s;
 		return 0;
 	}
+	ward_unmap(w, s);
+	return -EPROTO;
+}
+
+void ward_unmap(struct ward *w, struct slots *s)
+{
 	if (w)
 		munmap(w, sizeof(*w));
 	if (s)
 		munmap(s, sizeof(*s));
-	return -EPROTO;
 }

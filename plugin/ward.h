@@ -130,5 +130,7 @@ void ward_count_users(struct ward *w);
 
 /* Maps what an earlier tarnd left. -EPROTO: it was one of another version. */
 int ward_map(int fd_ward, int fd_slots, struct ward **ret_ward, struct slots **ret_slots);
+/* NULL-safe. */
+void ward_unmap(struct ward *w, struct slots *s);
 
 #endif
