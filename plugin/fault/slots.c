@@ -155,27 +155,34 @@ static void hold_number(struct slots *t, struct slot *s, int any)
 	s->table = t->table;
 }
 
+/*
+ * Read, and the engine died before it could say so. Without the table it was read into nobody can
+ * tell any more which file it is about. An exec or open reads nothing by itself and may go on. A
+ * read may not, for it could be shown zeros: it mostly was read-ahead, and the kernel asks again.
+ */
+static void settle_read(struct slots *t, struct slot *s, const int group_fd[2])
+{
+	const struct fanotify_event_metadata *m = (const void *)s->raw;
+	const bool lost = s->table != t->table;
+
+	s->fd = m->fd;
+	hold_number(t, s, group_fd[0]);
+	if (slot_parse(s) < 0 || (lost && s->group != SLOT_EXEC))
+		slot_answer(s, group_of(s, group_fd), FAN_DENY_WITH(EIO));
+	else if (lost)
+		slot_answer(s, group_of(s, group_fd), FAN_ALLOW);
+}
+
 static void settle_one(struct slots *t, struct slot *s, const int group_fd[2])
 {
 	const struct fanotify_event_metadata *m = (const void *)s->raw;
-	bool lost;
 
 	switch (atomic_load(&s->state)) {
 	case SLOT_READING:
-		if (!m->event_len) {
+		if (m->event_len)
+			settle_read(t, s, group_fd);
+		else
 			slot_put_back(s);
-			break;
-		}
-		/*
-		 * Read, and the engine died before it could say so. Without the table it was read
-		 * into nobody can tell any more which file it is about, and an answer that could
-		 * show zeros is never given.
-		 */
-		lost = s->table != t->table;
-		s->fd = m->fd;
-		hold_number(t, s, group_fd[0]);
-		if (slot_parse(s) < 0 || lost)
-			slot_answer(s, group_of(s, group_fd), FAN_DENY_WITH(EIO));
 		break;
 	case SLOT_WAITING:
 		hold_number(t, s, group_fd[0]);

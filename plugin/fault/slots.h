@@ -37,9 +37,10 @@
  * read and becomes WAITING; ANSWERING is answered again (ENOENT means that it had been); DENIED
  * is closed and freed; DENYING and BURYING are left to whoever does it. A keeper or an anchor that
  * was killed half-way leaves such a slot to the next one, which has nobody beside it. When the fd
- * table was lost with the anchor
- * (`table` differs from the new one's number) the fd numbers of waiting slots are taken by
- * placeholders, so that no new event can draw them.
+ * table was lost with the anchor (`table` differs from the new one's number) the fd numbers of
+ * waiting slots are taken by placeholders, so that no new event can draw them; and READING with
+ * event_len != 0 is answered at once, for nobody knows its file: an exec or open is allowed, a read
+ * gets EIO.
  */
 enum slot_state {
 	SLOT_FREE = 0,

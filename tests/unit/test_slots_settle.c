@@ -119,6 +119,20 @@ static void settle_lost_table(void **state)
 	assert_false(is_open(FAR));
 }
 
+/* Nor can anybody tell what this is about; but whoever only opens something reads nothing yet. */
+static void settle_lost_open(void **state)
+{
+	struct slot *s = lost(FAR, SLOT_READING);
+
+	s->group = SLOT_EXEC;
+	fill_raw(s, FAR, FAN_OPEN_PERM, false);
+	t->table = 2;
+	slots_settle(t, group);
+	expect_answer(SLOT_EXEC, FAR, FAN_ALLOW);
+	assert_true(state_of(s) == SLOT_FREE && !is_open(FAR));
+	expect_silence();
+}
+
 /* A second table is lost, too, and no number is in two hands. */
 static void settle_lost_twice(void **state)
 {
@@ -192,6 +206,7 @@ int main(void)
 		RIGGED(settle_answering),
 		RIGGED(settle_denied),
 		RIGGED(settle_lost_table),
+		RIGGED(settle_lost_open),
 		RIGGED(settle_lost_twice),
 		RIGGED(close_what_nobody_waits_for),
 		RIGGED(what_is_mounted_is_listed),
