@@ -45,6 +45,8 @@ void alone_begin(struct engine *en)
 	en->io_keep = loop_remove_io(en->io_keep);
 	atomic_store(&s->guardian_pid, 0);
 	atomic_store(&s->keeper_pid, 0);
+	/* What the keeper was killed over. */
+	slots_deny_again(s, en->group, SLOT_DENYING);
 	/* No eviction holds anybody up any more when we never came up. */
 	for (uint32_t i = 0; !en->ready && i < slots_count(s); i++)
 		atomic_store(&s->s[i].frozen, 0);

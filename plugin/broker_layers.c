@@ -64,6 +64,8 @@ static uint64_t fs_mask(uint32_t flags)
 
 void broker_layer_reset(struct ward *w, struct ward_layer *l)
 {
+	/* Whoever goes on after us finds half of it otherwise, and takes that for a layer. */
+	atomic_store(&l->state, WARD_BUSY);
 	fdstore_layer_gone(w, l);
 	ward_close(&l->fd_mount);
 	ward_close(&l->fd_image);
@@ -152,24 +154,28 @@ static void look_for_others(struct broker *b, struct ward_layer *l)
 		 digest_text(&l->diff_id, text), l->nothers ? "they are there" : "it is mounted");
 }
 
+/* A mount that is recorded is whole: who records it and is killed may do it in a LIVE layer. */
 static int layer_mount_fs(struct broker *b, struct ward_layer *l, struct err *e)
 {
-	int r = l->fd_mount = mount_erofs(l->fd_image, l->fd_fill, e);
+	_cleanup_fd_ int fd = mount_erofs(l->fd_image, l->fd_fill, e);
 	uint64_t root;
+	int r = fd;
 
 	if (r < 0)
 		return r;
-	r = fan_mark_fs(b->ward->fd_exec, l->fd_mount, FAN_OPEN_EXEC_PERM);
+	r = fan_mark_fs(b->ward->fd_exec, fd, FAN_OPEN_EXEC_PERM);
 	if (r < 0)
 		return err_errno(e, r, "marking a layer's file system");
 	l->fs_mask = KEEP_MARK_EXEC;
-	mount_set_readahead(l->fd_mount, b->ward->settings.erofs_ra_kb);
-	r = layer_stat(l->fd_mount, &l->fs_dev, &root, e);
+	mount_set_readahead(fd, b->ward->settings.erofs_ra_kb);
+	r = layer_stat(fd, &l->fs_dev, &root, e);
 	if (r == 0)
-		r = others_note(b->ward->fd_store, l, l->fd_mount, e);
-	if (r == 0)
-		fdstore_layer(b->ward, l);
-	return r;
+		r = others_note(b->ward->fd_store, l, fd, e);
+	if (r < 0)
+		return r;
+	l->fd_mount = take_fd(&fd);
+	fdstore_layer(b->ward, l);
+	return 0;
 }
 
 /* Mark before mount, always (law 1); also for a complete layer, or it could never be evicted. */
@@ -221,6 +227,7 @@ static int layer_mount_again(struct broker *b, struct ward_layer *l, struct err 
 
 static void layer_undo(struct broker *b, struct ward_layer *l)
 {
+	atomic_store(&l->state, WARD_BUSY);
 	ward_close(&l->fd_mount);
 	if (l->fd_fill >= 0)
 		fan_mark_content(b->ward->fd_content, l->fd_fill, false);

@@ -70,9 +70,6 @@ static void each_layer(struct ward *w, place_fn *fn, void *ctx)
 
 /* --- what systemd is told --- */
 
-/* Something that should be there may not be. */
-static bool behind;
-
 static int send_store(const char *name, int fd)
 {
 	char lines[NAME_LEN + 40];
@@ -114,41 +111,43 @@ static void store_place(void *ctx, const char *name, int32_t *fd)
 	add_place(ctx, name, fd);
 }
 
-static void say(int failed)
+static void say(struct ward *w, int failed)
 {
 	if (failed == 0 || failed == -ENOTCONN)
 		return;
-	behind = true;
+	atomic_store(&w->behind, 1);
 	log_warn("systemd does not take what it should keep for tarnd (%s): were all of its "
 		 "processes killed at once, readers would see zeros",
 		 failed == -EAGAIN ? "it does not answer" : err_words(failed));
 }
 
-static void wait_and_say(int failed)
+static int wait_and_say(struct ward *w, int failed)
 {
 	if (failed == 0)
 		failed = notify_wait();
-	say(failed);
+	say(w, failed);
+	return failed;
 }
 
 void fdstore_layer(struct ward *w, struct ward_layer *l)
 {
+	const bool all = atomic_load(&w->behind);
 	int failed = 0;
 
-	if (behind) {
-		behind = false;
+	if (all) {
 		each_fixed(w, store_place, &failed);
 		each_layer(w, store_place, &failed);
 	}
 	each_part(w, l, store_place, &failed);
-	wait_and_say(failed);
+	if (wait_and_say(w, failed) == 0 && all)
+		atomic_store(&w->behind, 0);
 }
 
 void fdstore_mount_gone(struct ward *w, const struct ward_layer *l)
 {
 	char name[NAME_LEN];
 
-	say(send_remove(part_name(w, l, PART_MOUNT, name)));
+	say(w, send_remove(part_name(w, l, PART_MOUNT, name)));
 }
 
 void fdstore_layer_gone(struct ward *w, struct ward_layer *l)
@@ -156,7 +155,7 @@ void fdstore_layer_gone(struct ward *w, struct ward_layer *l)
 	int failed = 0;
 
 	each_part(w, l, remove_place, &failed);
-	say(failed);
+	say(w, failed);
 }
 
 void fdstore_clear(struct ward *w)
@@ -166,7 +165,7 @@ void fdstore_clear(struct ward *w)
 	each_fixed(w, remove_place, &failed);
 	each_layer(w, remove_place, &failed);
 	/* systemd looks up who says so, who must not be gone by then. */
-	wait_and_say(failed);
+	wait_and_say(w, failed);
 }
 
 /* --- what this process was born with --- */
@@ -375,5 +374,5 @@ void fdstore_keep(struct fdstore *f, struct ward *w)
 	for (unsigned i = 0; i < f->n; i++)
 		if (!f->kept[i].placed)
 			remove_place(&k.failed, f->kept[i].name, NULL);
-	wait_and_say(k.failed);
+	wait_and_say(w, k.failed);
 }

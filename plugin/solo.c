@@ -28,12 +28,12 @@ static int open_lock(int store)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Who has it, for messages. */
+/* For messages and solo_end(): over what is there, for which a full disk has room. */
 static void write_owner(int store)
 {
-	_cleanup_fd_ int fd = openat(store, NAME, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_fd_ int fd = openat(store, NAME, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 	char text[TEXT_MAX];
-	int n = snprintf(text, sizeof(text), "%d\n", getpid());
+	int n = snprintf(text, sizeof(text), "%-*d\n", TEXT_MAX - 2, getpid());
 
 	if (fd >= 0)
 		fd_write_full(fd, text, (size_t)n);

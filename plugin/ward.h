@@ -20,7 +20,7 @@
  * An entry's state is written last when it becomes valid and first when it goes: a keeper that was
  * killed half-way leaves a BUSY entry, and the next one undoes it.
  */
-#define WARD_VERSION  8
+#define WARD_VERSION  9
 #define WARD_ATTACHED 1024 /* root file systems at once on one host */
 #define WARD_OTHERS   8    /* superblocks of one layer that earlier tarnds left */
 #define WARD_FETCHERS 320  /* the pool and one-shot fetchers of pulls */
@@ -89,6 +89,7 @@ struct ward {
 	_Atomic uint32_t stopping;     /* SIGTERM came, or a successor */
 	_Atomic uint32_t reread;       /* SIGHUP came */
 	_Atomic uint32_t ready;        /* see ward_ready() */
+	_Atomic uint32_t behind;       /* systemd may not have all it should keep: fdstore.c */
 	_Atomic int32_t keeper_result; /* KEEPER_* once a keeper ends on purpose, else -1 */
 	struct ward_fetcher fetcher[WARD_FETCHERS];
 	struct ward_layer layer[LIMIT_MOUNTED];

@@ -221,13 +221,6 @@ static int by_number(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-static bool is_unanswered(const struct slot *s)
-{
-	uint32_t state = atomic_load(&s->state);
-
-	return state == SLOT_WAITING || state == SLOT_DENYING || state == SLOT_BURYING;
-}
-
 /* #syscalls engine: close_range */
 void slots_close_others(struct slots *t, const int *keep, int nkeep)
 {
@@ -238,7 +231,7 @@ void slots_close_others(struct slots *t, const int *keep, int nkeep)
 	for (int i = 0; i < nkeep && i < SLOTS_KEEP_MAX; i++)
 		stay[n++] = keep[i];
 	for (uint32_t i = 0; i < slots_count(t); i++)
-		if (is_unanswered(&t->s[i]) && t->s[i].fd >= 3)
+		if (atomic_load(&t->s[i].state) != SLOT_FREE && t->s[i].fd >= 3)
 			stay[n++] = t->s[i].fd;
 	qsort(stay, n, sizeof(stay[0]), by_number);
 	for (size_t i = 0; i < n; i++) {

@@ -139,7 +139,7 @@ int slot_answer(struct slot *s, int group_fd, uint32_t response);
 
 /* Makes the slots of a dead engine usable for this one, as described above. */
 void slots_settle(struct slots *t, const int group_fd[2]);
-/* Closes every descriptor from 3 up that is neither in @keep nor waits for an answer. */
+/* Closes every descriptor from 3 up that is neither in @keep nor a slot's. */
 #define SLOTS_KEEP_MAX 16
 void slots_close_others(struct slots *t, const int *keep, int nkeep);
 
