@@ -278,16 +278,13 @@ static void check_stop(struct keeper *k)
  */
 static void release_broker(struct keeper *k)
 {
-	char raw[4096] __attribute__((aligned(8)));
-	ssize_t n;
+	/* Too small for two: there is no journal of what is read here, should we be killed. */
+	char raw[2 * FAN_EVENT_METADATA_LEN - 1] __attribute__((aligned(8)));
+	const struct fanotify_event_metadata *m = (const void *)raw;
 
-	while ((n = read(k->ward->fd_exec, raw, sizeof(raw))) > 0) {
-		const struct fanotify_event_metadata *m = (const void *)raw;
-
-		for (; FAN_EVENT_OK(m, n); m = FAN_EVENT_NEXT(m, n)) {
-			fan_answer(k->ward->fd_exec, m->fd, FAN_ALLOW);
-			close(m->fd);
-		}
+	while (read(k->ward->fd_exec, raw, sizeof(raw)) >= (ssize_t)FAN_EVENT_METADATA_LEN) {
+		fan_answer(k->ward->fd_exec, m->fd, FAN_ALLOW);
+		close(m->fd);
 	}
 	slots_allow_exec(k->birth.slots, k->group);
 	discard_messages(k->ward);

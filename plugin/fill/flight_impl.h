@@ -12,7 +12,8 @@
  *	host.c      what is known of registries, whatever is fetched from them
  *	pool.c      fetcher processes and what they say
  *	span_work.c spans in workers: copy, digest, pwrite; reading back
- *	sync.c      fdatasync, completeness, hits on DIRTY spans
+ *	sync.c      fdatasync, hits on DIRTY and LOST spans
+ *	complete.c  is the tar the layer?
  */
 
 #include <stdbool.h>
