@@ -165,7 +165,7 @@ void pool_watch(struct flight *f);
  */
 bool pool_reclaim(struct flight *f, const struct host *h);
 /*
- * Closes the socket, so that the process ends; its run has failed with @code: 0 when that is the
+ * Closes the socket and has the process ended; its run has failed with @code: 0 when that is the
  * fetcher's fault, -ECANCELED when it is nobody's. @why is logged, if not NULL.
  */
 void pool_drop(struct flight *f, struct fetcher *fe, int code, const char *why);

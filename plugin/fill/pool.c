@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "oci/base/cleanup.h"
+#include "oci/base/err.h"
 #include "plugin/engine.h"
 #include "plugin/fill/flight_impl.h"
 #include "plugin/keep.h"
@@ -28,6 +29,43 @@
 /* A span takes less than this from a source worth waiting for when a layer is to go. */
 #define HALT_MS 1000u
 
+struct end_work {
+	struct work w;
+	struct keep *keep; /* borrowed */
+	int32_t pid;
+};
+
+static void end_run(struct work *w, void *scratch)
+{
+	const struct end_work *d = (const struct end_work *)w;
+	struct keep_request req = {.op = KEEP_FETCHER_GONE, .fetcher.pid = d->pid};
+	struct keep_reply rep;
+	struct err e = ERR_INIT;
+
+	if (keep_call(d->keep, &req, &rep, NULL, 0, &e) < 0)
+		log_warn("fetcher %" PRId32 " may still be there: %s", d->pid, e.text);
+}
+
+static void end_done(struct work *w)
+{
+	free(w);
+}
+
+/*
+ * One that is well exits when its socket closes. One that hangs must be ended, or another never
+ * takes its place.
+ */
+static void end_process(struct flight *f, int32_t pid)
+{
+	struct end_work *d = f->closing ? NULL : calloc(1, sizeof(*d));
+
+	if (!d)
+		return;
+	*d = (struct end_work){
+		.w = {.run = end_run, .done = end_done}, .keep = f->en->keep, .pid = pid};
+	workers_submit(f->workers, &d->w, WORK_KEEPER);
+}
+
 static void drop_silently(struct flight *f, struct fetcher *fe)
 {
 	struct fetcher **at = &f->fetchers;
@@ -37,8 +75,9 @@ static void drop_silently(struct flight *f, struct fetcher *fe)
 	*at = fe->next;
 	f->nfetchers--;
 	fe->io = loop_remove_io(fe->io);
-	/* Ends the process; the number stays taken until no worker can write to it any more. */
+	/* The number stays taken until no worker can write to it any more. */
 	shutdown(fe->sock, SHUT_RDWR);
+	end_process(f, fe->pid);
 	fetcher_unref(fe);
 }
 

@@ -35,7 +35,7 @@ struct fixture {
 /* --- the fakes; atomics, as any thread looks at them --- */
 
 static atomic_uint rechecks, denials, denied_with, denied_span, synced, completed, opens;
-static atomic_int open_result, write_result, sync_result, told_result;
+static atomic_int gone_pid, open_result, write_result, sync_result, told_result;
 static atomic_bool sync_gated, write_gated, whole_gated;
 static sem_t sync_begun, sync_go, write_begun, write_go, whole_begun, whole_go;
 static int blob_fd;
@@ -67,6 +67,10 @@ int keep_call(struct keep *k, struct keep_request *req, struct keep_reply *rep, 
 {
 	int r = open_result;
 
+	if (req->op == KEEP_FETCHER_GONE) {
+		gone_pid = req->fetcher.pid;
+		return 0;
+	}
 	opens++;
 	fds[0] = -1;
 	if (req->op != KEEP_LAYOUT_OPEN || strcmp(req->layout.dir, "/images/test") != 0)
@@ -338,9 +342,11 @@ static inline pid_t add_fetcher(struct fixture *x)
 }
 
 /* A fetcher that the test plays: the other end of its socket. */
+#define PUPPET_PID 999999999 /* nobody's */
+
 static inline int add_puppet(struct fixture *x)
 {
-	struct ask a = {.x = x, .buffer = buffer_new()};
+	struct ask a = {.x = x, .buffer = buffer_new(), .pid = PUPPET_PID};
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);

@@ -81,6 +81,7 @@ static void nonsense_is_dropped(struct fixture *x, struct fetch_note note)
 	int a = add_puppet(x);
 	char c;
 
+	gone_pid = 0;
 	want(x, 9, 9, PRIO_DEMAND);
 	assert_true(puppet_job(a, &job, 5000));
 	note.id += job.id;
@@ -88,6 +89,10 @@ static void nonsense_is_dropped(struct fixture *x, struct fetch_note note)
 	assert_true(recv(a, &c, 1, 0) <= 0);
 	close(a);
 	assert_int_equal(count(x, 9, 9, SPAN_QUEUED), 1);
+	/* It may not go by itself, and nobody would take its place. */
+	for (int i = 0; i < 500 && gone_pid == 0; i++)
+		usleep(10000);
+	assert_int_equal(gone_pid, PUPPET_PID);
 }
 
 static void who_talks_nonsense_is_dropped(void **state)
