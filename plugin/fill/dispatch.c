@@ -22,6 +22,8 @@
 #define DEATHS_MAX 10
 /* Who says so often that we may not have a blob has taken it from us. */
 #define DENIED_TOLD 3
+/* Spans with a trouble of their own that are passed to find one that can be had. */
+#define LOOK_PAST 64
 /* Demand past its deadline is looked for so often while its sources are in trouble. */
 #define EXPIRE_EVERY_MS 500u
 
@@ -288,21 +290,39 @@ static bool run_start(struct flight *f, struct fetcher *fe, struct layer *l, uin
 	return true;
 }
 
-/* The first span of @l's queue that some source can be asked for; its waiters else. */
-static int layer_next(struct flight *f, struct layer *l, enum prio prio, uint32_t *ret_span)
+/* The queue's head without those that no source will ever give; 0: nothing is left. */
+static uint32_t layer_head(struct flight *f, struct layer *l, enum prio prio)
 {
 	while (l->queue[prio].n > 0) {
 		uint32_t span = l->queue[prio].head - 1;
-		int source = source_pick(f, l, span);
 
-		if (source != SOURCE_NONE) {
-			*ret_span = span;
-			return source;
-		}
+		if (source_pick(f, l, span) != SOURCE_NONE)
+			return span + 1;
 		queue_drop(f, l, span);
 		no_source(f, l, span, "no source can give it");
 	}
-	return SOURCE_NONE;
+	return 0;
+}
+
+/*
+ * The first span of @l's queue that some source can be asked for. One that must wait for a source
+ * because another refused it, or is failed for it, holds up none that this other can give.
+ */
+static int layer_next(struct flight *f, struct layer *l, enum prio prio, uint32_t *ret_span)
+{
+	uint32_t at = layer_head(f, l, prio);
+	int source = SOURCE_NONE;
+
+	for (int past = 0; at && past < LOOK_PAST; past++) {
+		const struct span *s = &l->spans[at - 1];
+
+		source = source_pick(f, l, at - 1);
+		*ret_span = at - 1;
+		if (source >= 0 || !(s->refused | s->poison))
+			break;
+		at = s->next;
+	}
+	return source;
 }
 
 /*

@@ -268,6 +268,30 @@ static void another_source_is_asked_after_a_bad_one(void **state)
 	assert_int_equal(denials, 0);
 }
 
+/* Span 1, which the first source refused, is wanted before span 5. */
+static int do_want_refused(void *ctx)
+{
+	struct fixture *x = ctx;
+
+	x->sources[1].not_before_ms = clock_ms() + 60000;
+	flight_want(x->en.flight, &x->layer, 1, 1, PRIO_DEMAND);
+	x->layer.spans[1].refused = 1;
+	flight_want(x->en.flight, &x->layer, 5, 5, PRIO_DEMAND);
+	return 0;
+}
+
+static void who_waits_for_another_source_holds_up_nobody(void **state)
+{
+	struct fixture *x = *state;
+
+	add_source(x);
+	add_fetcher(x);
+	loop_call(x->en.loop, do_want_refused, x);
+	wait_state(x, 5, 5, SPAN_CLEAN);
+	assert_int_equal(count(x, 1, 1, SPAN_QUEUED), 1);
+	assert_int_equal(denials, 0);
+}
+
 static void make_remote(struct fixture *x)
 {
 	x->sources[0].at.local = 0;
@@ -435,6 +459,7 @@ int main(void)
 		gzip_test(without_a_deadline_wrong_bytes_are_asked_for_again),
 		gzip_test(wrong_bytes_of_a_file_are_an_error_at_once),
 		gzip_test(another_source_is_asked_after_a_bad_one),
+		gzip_test(who_waits_for_another_source_holds_up_nobody),
 		gzip_test(a_passing_failure_is_not_seen),
 		gzip_test(a_lasting_failure_ends_at_the_deadline),
 		gzip_test(a_blob_that_is_gone_is_denied_at_once),
