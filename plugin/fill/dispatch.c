@@ -290,37 +290,25 @@ static bool run_start(struct flight *f, struct fetcher *fe, struct layer *l, uin
 	return true;
 }
 
-/* The queue's head without those that no source will ever give; 0: nothing is left. */
-static uint32_t layer_head(struct flight *f, struct layer *l, enum prio prio)
-{
-	while (l->queue[prio].n > 0) {
-		uint32_t span = l->queue[prio].head - 1;
-
-		if (source_pick(f, l, span) != SOURCE_NONE)
-			return span + 1;
-		queue_drop(f, l, span);
-		no_source(f, l, span, "no source can give it");
-	}
-	return 0;
-}
-
-/*
- * The first span of @l's queue that some source can be asked for. One that must wait for a source
- * because another refused it, or is failed for it, holds up none that this other can give.
- */
+/* The first span of @l's queue that can be asked for. What one source refused holds up no other. */
 static int layer_next(struct flight *f, struct layer *l, enum prio prio, uint32_t *ret_span)
 {
-	uint32_t at = layer_head(f, l, prio);
 	int source = SOURCE_NONE;
 
-	for (int past = 0; at && past < LOOK_PAST; past++) {
+	for (uint32_t at = l->queue[prio].head, past = 0; at && past < LOOK_PAST;) {
 		const struct span *s = &l->spans[at - 1];
 
-		source = source_pick(f, l, at - 1);
 		*ret_span = at - 1;
-		if (source >= 0 || !(s->refused | s->poison))
+		source = source_pick(f, l, at - 1);
+		if (source >= 0 || (source == SOURCE_WAIT && !(s->refused | s->poison)))
 			break;
+		past += source == SOURCE_WAIT;
 		at = s->next;
+		if (source == SOURCE_NONE) {
+			queue_drop(f, l, *ret_span);
+			no_source(f, l, *ret_span, "no source can give it");
+			at = l->queue[prio].head;
+		}
 	}
 	return source;
 }
