@@ -54,7 +54,7 @@ static int is_there(void *ctx)
 	return span_kept(s) ? s->state : 0;
 }
 
-static int set_absent(void *ctx)
+static int set_doubtful(void *ctx)
 {
 	struct verify *v = ctx;
 	struct engine *en = v->t->en;
@@ -152,7 +152,7 @@ static int drop_span(struct verify *v, size_t len, struct err *e)
 
 	if (r < 0)
 		return r;
-	was = loop_call(v->t->en->loop, set_absent, v);
+	was = loop_call(v->t->en->loop, set_doubtful, v);
 	if (was == SPAN_UNPROVEN || was == SPAN_LOST)
 		v->lost += len;
 	if (was == 0 || was == SPAN_UNPROVEN || was == SPAN_LOST)

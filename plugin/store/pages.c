@@ -152,7 +152,7 @@ static int read_cached_full(int fd, void *buf, size_t len, uint64_t off)
 	for (size_t got = 0; got < len;) {
 		ssize_t n = read_cached(fd, (uint8_t *)buf + got, len - got, off + got);
 
-		if (n <= 0 && errno != EINTR)
+		if (n == 0 || (n < 0 && errno != EINTR))
 			return -EIO;
 		got += n > 0 ? (size_t)n : 0;
 	}

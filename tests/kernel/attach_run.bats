@@ -98,7 +98,7 @@ run_dir() { (cd "$TARN_RUNDIR" && echo run-"$1"-??????); }
 	touch -d '5 minutes ago' "$TARN_RUNDIR/$dir"
 	tarn gc --json | jq -e '.removed == []'
 	kill -KILL $pid
-	wait $pid || true
+	wait $pid || [ $? = 137 ]
 	tarn gc --json | jq -e '.removed == []'
 	runc kill "$id" KILL
 	rig_wait 20 "the end of its runtime" container_gone "$id"

@@ -103,7 +103,7 @@ hold() { # how file
 		cmp "$TREE/usr/bin/$f" "$RIG/m/usr/bin/$f"
 	done
 	kill "${LAKE_JOBS[0]}"
-	wait "${LAKE_JOBS[0]}" || true
+	wait "${LAKE_JOBS[0]}" || [ $? = 143 ]
 	# Then they go as well.
 	rig_wait 10 "the rest" sh -c "[ \$('$B/tarn' evict --all --json | jq .kept_in_use) = 0 ]"
 	[ "$(resident)" -lt $((1 << 20)) ]

@@ -45,11 +45,14 @@ all_reads_right() { # directory
 	cmp "$TREE/usr/bin/perl" "$RIG/n/usr/bin/perl"
 
 	# Nothing is proved idle as long as the old one is there, and evict says so.
+	rig_wait 30 "the end of what was read ahead" at_rest
 	before=$(resident)
 	tarn evict --all >"$RIG/evicted"
 	grep -q 'outlived a tarnd' "$RIG/evicted"
 	[ "$(tarn evict --all --json | jq '[.layers[] | select(.kept_by_others)] | length')" -gt 0 ]
-	[ "$(resident)" = "$before" ]
+	after=$(resident)
+	echo "resident: $before, then $after"
+	[ "$after" = "$before" ]
 
 	# It is shown until somebody says that he has seen it; also by the tarnd after this one.
 	[ -n "$(lost)" ]
@@ -69,6 +72,15 @@ all_reads_right() { # directory
 	tarn umount "$RIG/n"
 	rig_wait 60 "the unmounting of layers" lake_is_dry
 	[ -z "$(ls "$TARN_STORE/mounted")" ]
+}
+
+# Nothing comes any more, and what came has its blocks for good.
+at_rest() {
+	local now
+	sync
+	now=$(resident)
+	sleep 1.5
+	[ "$(resident)" = "$now" ]
 }
 
 nobody_else() {
