@@ -7,7 +7,8 @@
  * carries while a worker has it.
  *
  *	flight.c    the public face: want, forget, drain; the queues
- *	dispatch.c  which span goes to which fetcher, from which source; what failed is queued again
+ *	dispatch.c  which span goes to which fetcher, from which source
+ *	blame.c     a run that failed: what is said of its source and spans; they are queued again
  *	source.c    which source is asked, and when; descriptors of local blobs
  *	host.c      what is known of registries, whatever is fetched from them
  *	pool.c      fetcher processes and what they say
@@ -116,6 +117,8 @@ void flight_dispatch(struct flight *f);
 void span_again(struct flight *f, struct layer *l, uint32_t span);
 /* @span, not in a queue, cannot be had: ABSENT, and who waits is denied with @err (> 0). */
 void span_give_up(struct flight *f, struct layer *l, uint32_t span, int err);
+
+/* --- blame.c --- */
 /*
  * The fetcher's job ended before its last span: @code as in FETCH_FAIL, 0 when it died, or
  * -ECANCELED when it was stopped.

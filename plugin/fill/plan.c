@@ -18,11 +18,11 @@ static uint32_t first_of_point(const struct blobmap *m, uint32_t p)
 	return (uint32_t)((blobmap_point_out(m, p) + size - 1) / size);
 }
 
-static uint32_t last_of_point(const struct blobmap *m, uint32_t span)
+uint32_t plan_point_end(const struct blobmap *m, uint32_t span)
 {
 	uint32_t point = blobmap_span(m, span).point;
 
-	while (span + 1 < blobmap_nspans(m) && blobmap_span(m, span + 1).point == point)
+	while (span < blobmap_nspans(m) && blobmap_span(m, span).point == point)
 		span++;
 	return span;
 }
@@ -32,7 +32,7 @@ void plan_run(const struct blobmap *m, uint32_t span, uint32_t max,
 	      struct plan_run *ret)
 {
 	uint32_t point = blobmap_span(m, span).point;
-	uint32_t first = first_of_point(m, point), last = last_of_point(m, span);
+	uint32_t first = first_of_point(m, point), last = plan_point_end(m, span) - 1;
 
 	while (last > span && look(ctx, last) == PLAN_LEAVE)
 		last--;

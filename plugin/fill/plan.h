@@ -35,6 +35,9 @@ void plan_run(const struct blobmap *m, uint32_t span, uint32_t max,
 	      enum plan_span (*look)(const void *ctx, uint32_t span), const void *ctx,
 	      struct plan_run *ret);
 
+/* Behind the last of the spans from @span on that are decoded from the same point as it. */
+uint32_t plan_point_end(const struct blobmap *m, uint32_t span);
+
 /*
  * How long to leave a source alone after @fails failures in a row (>= 1): 100 ms doubled each
  * time, at most 2 s, of which the random half keeps hosts from asking in step.

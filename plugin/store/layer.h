@@ -72,7 +72,7 @@ struct span {
 	uint32_t epoch;      /* DIRTY: the layer's sync epoch when it was written */
 	uint32_t prev, next; /* STAGE_WAIT: neighbours in the queue, + 1; 0 = none */
 	uint32_t refused;    /* bit i: source i cannot give it; until it is written or denied */
-	uint32_t poison;     /* bit i: source i is failed for it, as three fetchers died over it */
+	uint32_t poison;     /* bit i: source i is failed for it: fetchers died on the way */
 	uint32_t *page_crc;  /* owned; crc32c of each 4 KiB page while DIRTY or LOST, else NULL */
 	void *held; /* owned; its pages (pages.h) from DIRTY on, until CLEAN, gone or read back */
 	uint64_t wanted_ms;  /* clock_ms() of the last flight_want() on demand */

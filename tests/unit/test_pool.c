@@ -60,6 +60,97 @@ static void the_tenth_death_fails_the_source_for_the_span(void **state)
 	wait_for(&denials, 2);
 }
 
+/* What the first @there spans are is not looked at: to the layer they are there. */
+static void pretend(struct fixture *x, uint32_t there, enum span_state state)
+{
+	struct ask a = {.x = x, .last = there - 1, .state = state};
+
+	loop_call(x->en.loop, do_set, &a);
+}
+
+/* A fetcher passes the spans before @span, and ends: with @code, or by dying (0). */
+static void ends_at(struct fixture *x, uint32_t span, int code)
+{
+	static struct fetch_job job;
+	struct fetch_note n = {.op = FETCH_SPAN, .len = FIXTURE_SPAN};
+	int a = add_puppet(x);
+
+	assert_true(puppet_job(a, &job, 5000));
+	assert_int_equal(job.first_span, 0);
+	n.id = job.id;
+	for (; n.span < span; n.span++) {
+		n.slot = n.span % FETCH_SLOTS;
+		assert_int_equal(keep_sendmsg(a, &n, sizeof(n), NULL, 0), 0);
+	}
+	if (code < 0)
+		puppet_say(a, FETCH_FAIL, &job, code, "the test says");
+	else
+		assert_int_equal(denials, 0);
+	close(a);
+}
+
+/* It may be one that nobody asked for, as nothing behind it comes without it. */
+static void the_tenth_death_on_the_way_fails_the_source_for_what_follows(void **state)
+{
+	struct fixture *x = *state;
+
+	pretend(x, 6, SPAN_CLEAN);
+	want(x, 8, 8, PRIO_DEMAND);
+	for (int i = 0; i < 10; i++)
+		ends_at(x, 5, 0);
+	add_fetcher(x);
+	wait_for(&denials, 1);
+	assert_int_equal(denied_span, 8);
+	want(x, 20, 20, PRIO_DEMAND);
+	wait_for(&denials, 2);
+	/* What comes before it can be had. */
+	pretend(x, 6, SPAN_ABSENT);
+	want(x, 4, 4, PRIO_DEMAND);
+	wait_state(x, 0, 4, SPAN_CLEAN);
+	tar_is_right(x, 0, 4);
+	assert_int_equal(denials, 2);
+}
+
+static void what_ends_on_the_way_is_refused_what_follows(void **state)
+{
+	struct fixture *x = *state;
+
+	/* So that it is not the deadline that ends it. */
+	x->en.slots->settings.deadline_ms = DEADLINE_NEVER;
+	pretend(x, 6, SPAN_CLEAN);
+	want(x, 8, 8, PRIO_DEMAND);
+	ends_at(x, 5, -ENODATA);
+	wait_for(&denials, 1);
+	assert_int_equal(denied_span, 8);
+	assert_int_equal(denied_with, EIO);
+}
+
+static int do_want_refused(void *ctx)
+{
+	struct ask *a = ctx;
+
+	flight_want(a->x->en.flight, &a->x->layer, a->first, a->last, PRIO_DEMAND);
+	for (uint32_t i = a->first; i <= a->last; i++)
+		a->x->layer.spans[i].refused = 1;
+	return 0;
+}
+
+/* What one source cannot give is part of a run of the other. */
+static void what_another_source_refused_is_merged(void **state)
+{
+	struct fixture *x = *state;
+	static struct fetch_job job;
+	struct ask a = {.x = x, .first = 6, .last = 8};
+
+	add_source(x);
+	loop_call(x->en.loop, do_want_refused, &a);
+	a.sock = add_puppet(x);
+	assert_true(puppet_job(a.sock, &job, 5000));
+	assert_int_equal(job.first_span, 6);
+	assert_int_equal(job.nspans, 3);
+	close(a.sock);
+}
+
 static int do_forgive(void *ctx)
 {
 	struct ask *a = ctx;
@@ -174,6 +265,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		gzip_test(a_killed_fetcher_is_not_seen),
 		gzip_test(the_tenth_death_fails_the_source_for_the_span),
+		zstd_test(the_tenth_death_on_the_way_fails_the_source_for_what_follows),
+		zstd_test(what_ends_on_the_way_is_refused_what_follows),
+		gzip_test(what_another_source_refused_is_merged),
 		gzip_test(who_talks_nonsense_is_dropped),
 		gzip_test(what_a_fetcher_makes_up_is_not_written),
 		gzip_test(an_unsealed_buffer_is_refused),
