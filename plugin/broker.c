@@ -176,6 +176,7 @@ static void *broker_thread(void *ctx)
 	broker_find_lost(b);
 	/* What an earlier keeper had read and not answered is asked again. */
 	broker_tell(b, KEEP_TELL_AGAIN, &again);
+	broker_fetchers_resume(b);
 	loop_run(b->loop);
 	return NULL;
 }

@@ -129,6 +129,7 @@ static void fetcher_exited(void *ctx, uint32_t events)
 /* They leave the table when their ends are seen. */
 void broker_fetchers_end(struct broker *b)
 {
+	b->ward->pooling = 0;
 	for (int i = 0; i < WARD_FETCHERS; i++) {
 		struct ward_fetcher *f = &b->ward->fetcher[i];
 
@@ -165,6 +166,13 @@ int broker_fetcher_gone(struct broker *b, const struct keep_request *rq, struct 
 
 void broker_fetchers_begin(struct broker *b)
 {
+	b->ward->pooling = 1;
 	for (uint32_t i = pool_size(b); i > 0; i--)
 		pool_one(b);
+}
+
+void broker_fetchers_resume(struct broker *b)
+{
+	if (b->ward->pooling)
+		broker_fetchers_begin(b);
 }

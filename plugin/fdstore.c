@@ -274,6 +274,7 @@ static void forget_processes(struct ward *w)
 	w->fd_lock = w->fd_store = w->fd_listen = w->fd_linger = -1;
 	w->fd_keep = w->fd_engine = w->fd_successor = -1;
 	w->anchor_pidfd = w->keeper_pidfd = w->guardian_pidfd = -1;
+	w->pooling = 0;
 	memset(w->fetcher, 0, sizeof(w->fetcher));
 }
 

@@ -20,7 +20,7 @@
  * An entry's state is written last when it becomes valid and first when it goes: a keeper that was
  * killed half-way leaves a BUSY entry, and the next one undoes it.
  */
-#define WARD_VERSION  9
+#define WARD_VERSION  10
 #define WARD_ATTACHED 1024 /* root file systems at once on one host */
 #define WARD_OTHERS   8    /* superblocks of one layer that earlier tarnds left */
 #define WARD_FETCHERS 320  /* the pool and one-shot fetchers of pulls */
@@ -91,6 +91,7 @@ struct ward {
 	_Atomic uint32_t ready;        /* see ward_ready() */
 	_Atomic uint32_t behind;       /* systemd may not have all it should keep: fdstore.c */
 	_Atomic int32_t keeper_result; /* KEEPER_* once a keeper ends on purpose, else -1 */
+	uint32_t pooling;              /* the engine has said hello: its pool is to be full */
 	struct ward_fetcher fetcher[WARD_FETCHERS];
 	struct ward_layer layer[LIMIT_MOUNTED];
 	struct ward_attached attached[WARD_ATTACHED];

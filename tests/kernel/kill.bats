@@ -52,6 +52,25 @@ read_under_fire() { # kills part...
 
 @test "the keeper" { read_under_fire 5 keeper; }
 
+pool_is() { [ "$(tarn status --json | jq '.daemon.fetcher_pids | length')" = "$1" ]; }
+
+# The keeper replaces what died some moments later; it does not always live to.
+@test "a fetcher, and the keeper before it has replaced it" {
+	local size fetcher keeper
+	size=$(tarn status --json | jq '.daemon.fetcher_pids | length')
+	for _ in 1 2 3 4; do
+		fetcher=$(tarnd_pid fetcher | head -n 1)
+		keeper=$(tarnd_pid keeper)
+		kill -KILL "$fetcher"
+		sleep 0.03
+		kill -KILL "$keeper"
+		rig_wait 30 "a new keeper" rig_replaced keeper "$keeper"
+		rig_wait 10 "a pool of $size" pool_is "$size"
+	done
+	readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+	[ "$(counted events.failed)" = 0 ]
+}
+
 @test "engine, fetcher and keeper in turn" { read_under_fire 7 engine fetcher keeper; }
 
 @test "the anchor and the guardian, once each" {

@@ -400,6 +400,38 @@ static void no_more_fetchers_than_places(void **state)
 	memset(ward->fetcher, 0, sizeof(ward->fetcher));
 }
 
+static int32_t pooled(void)
+{
+	for (int i = 0; i < WARD_FETCHERS; i++)
+		if (ward->fetcher[i].pid && ward->fetcher[i].pooled)
+			return ward->fetcher[i].pid;
+	return 0;
+}
+
+/* A keeper that was killed before it could replace a fetcher: the one after it does. */
+static void the_next_keeper_fills_the_pool(void **state)
+{
+	static const uint32_t op[] = {KEEP_TELL_BEGIN, KEEP_TELL_FETCHER, KEEP_TELL_READY};
+	struct keep_reply told;
+	int32_t first;
+
+	/* Not before the engine has asked for any. */
+	broker_fetchers_resume(&rig.broker);
+	assert_int_equal(pooled(), 0);
+	told_in_order(11, 3, op);
+	first = pooled();
+	broker_fetchers_resume(&rig.broker);
+	assert_int_equal(pooled(), first);
+	assert_false(hear(&told));
+	end_fetchers();
+	memset(ward->fetcher, 0, sizeof(ward->fetcher));
+	broker_fetchers_resume(&rig.broker);
+	assert_int_not_equal(pooled(), 0);
+	assert_true(hear(&told));
+	assert_int_equal(told.op, KEEP_TELL_FETCHER);
+	assert_int_equal(told.fetcher.pid, pooled());
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -422,6 +454,7 @@ int main(void)
 		RIGGED(what_an_attachment_uses_stays),
 		RIGGED(only_our_fetchers_are_killed),
 		RIGGED(no_more_fetchers_than_places),
+		RIGGED(the_next_keeper_fills_the_pool),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
