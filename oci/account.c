@@ -15,9 +15,6 @@
 #include "oci/http.h"
 #include "oci/url.h"
 
-/* Docker's name for "the secret is an identity token". */
-#define IDENTITY_USER "<token>"
-
 struct account {
 	struct registry_at at;
 	uint64_t id;
@@ -248,7 +245,7 @@ static int fetch_token(struct account *a, struct http *h, const char *what, stru
 	struct http_request rq = {.what = what, .insecure_tls = a->at.insecure_tls};
 	int r;
 
-	if (strcmp(a->at.user, IDENTITY_USER) == 0)
+	if (strcmp(a->at.user, AUTH_IDENTITY_USER) == 0)
 		return fetch_identity(a, h, what, e);
 	r = url_token(a->last.realm, !a->at.plain_http, a->last.service, a->last.scope, &url, e);
 	if (r < 0)
@@ -272,7 +269,7 @@ static int use_basic(struct account *a, const char *what, struct err *e)
 	char *basic;
 	int r;
 
-	if (!a->at.user[0] || strcmp(a->at.user, IDENTITY_USER) == 0)
+	if (!a->at.user[0] || strcmp(a->at.user, AUTH_IDENTITY_USER) == 0)
 		return err_set(e, -EACCES, "%s: the registry wants a user name and password", what);
 	r = basic_of(a, what, &basic, e);
 	if (r < 0)

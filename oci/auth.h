@@ -15,6 +15,9 @@ struct err;
  * the token server's answer. Pure functions; who sends what to whom is account.h's.
  */
 
+/* Docker's user name for "the secret is an identity token", in credential helpers' answers. */
+#define AUTH_IDENTITY_USER "<token>"
+
 enum auth_scheme { AUTH_OTHER, AUTH_BASIC, AUTH_BEARER };
 
 /* One challenge. Plain data; parameters that were not given are "". */

@@ -17,10 +17,10 @@ struct err;
 struct registry_at {
 	char host[LIMIT_NAME]; /* with port */
 	char repo[LIMIT_NAME];
-	bool plain_http;   /* HTTP instead of HTTPS */
-	bool insecure_tls; /* HTTPS without checking the certificate */
-	char user[256];    /* "" = anonymous */
-	char secret[1024]; /* password; wiped by registry_free() */
+	bool plain_http;           /* HTTP instead of HTTPS */
+	bool insecure_tls;         /* HTTPS without checking the certificate */
+	char user[LIMIT_USER];     /* "" = anonymous; AUTH_IDENTITY_USER: @secret is a token */
+	char secret[LIMIT_SECRET]; /* password; wiped by registry_free() */
 };
 
 /*

@@ -21,6 +21,9 @@
 /* Host + '/' + name: distribution-spec, section on names. */
 #define LIMIT_REF  512
 #define LIMIT_NAME 256
+/* A user name for a registry, and a password or identity token: ECR's have 2.7 KiB. */
+#define LIMIT_USER   256
+#define LIMIT_SECRET 4096
 /* Linux NAME_MAX and PATH_MAX. */
 #define LIMIT_FILE_NAME 255
 #define LIMIT_PATH      4096

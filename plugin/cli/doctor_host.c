@@ -60,7 +60,7 @@ static int version_of(const char *name, char *out, size_t size)
 	_cleanup_buf_ struct buf b = {0};
 
 	buf_init(&b, 4096);
-	if (tool_run(argv, &b) != 0)
+	if (tool_run(argv, NULL, &b) != 0)
 		return 0;
 	text = buf_cstr(&b);
 	if (!text)

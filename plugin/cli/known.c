@@ -47,7 +47,7 @@ bool runtime_knows(const char *id)
 static bool podman_has(const char *id)
 {
 	const char *const argv[] = {"podman", "container", "exists", id, NULL};
-	int r = tool_run(argv, NULL);
+	int r = tool_run(argv, NULL, NULL);
 
 	return r != 1 && r != -ENOENT;
 }

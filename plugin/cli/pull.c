@@ -21,6 +21,7 @@ struct wish {
 	const char *keep;     /* borrowed */
 	const char *name;     /* borrowed; NULL: made from src */
 	const char *platform; /* borrowed; NULL: this machine's */
+	const char *authfile; /* borrowed; NULL: where login.h says */
 	bool tls_verify;
 };
 
@@ -46,6 +47,9 @@ static int take_option(const struct cli *cli, int id, struct wish *w)
 		w->platform = optarg;
 		return platform_parse(optarg, &platform, &e) == 0 ? 0
 								  : cli_usage(cli, "%s", e.text);
+	case OPT_AUTHFILE:
+		w->authfile = optarg;
+		return 0;
 	case OPT_TLS_VERIFY:
 		w->tls_verify = strcmp(optarg, "false") != 0;
 		return !w->tls_verify || strcmp(optarg, "true") == 0
@@ -69,16 +73,14 @@ static int absolute(const struct ref *ref, char out[LIMIT_PATH + LIMIT_NAME + 8]
 	return n < LIMIT_PATH + LIMIT_NAME + 8 ? 0 : err_errno(e, -ENAMETOOLONG, "%s", ref->dir);
 }
 
-static int put_login(const struct ref *ref, struct json_gen *g, struct err *e)
+static int put_login(const struct wish *w, const struct ref *ref, struct json_gen *g, struct err *e)
 {
-	_cleanup_free_ char *user = NULL;
-	_cleanup_free_ char *secret = NULL;
-	int r = login_find(ref, &user, &secret, e);
+	_cleanup_(login_done) struct login login = {.user = NULL};
+	int r = login_find(ref, w->authfile, &login, e);
 
 	if (r > 0) {
-		json_put_str(g, "user", user);
-		json_put_str(g, "secret", secret);
-		explicit_bzero(secret, strlen(secret));
+		json_put_str(g, "user", login.user);
+		json_put_str(g, "secret", login.secret);
 	}
 	return r < 0 ? r : 0;
 }
@@ -102,7 +104,7 @@ static int send(const struct cli *cli, const struct wish *w, const struct ref *r
 	if (w->platform)
 		json_put_str(rq.g, "platform", w->platform);
 	json_put_bool(rq.g, "tls_verify", w->tls_verify);
-	r = put_login(ref, rq.g, e);
+	r = put_login(w, ref, rq.g, e);
 	if (r == 0)
 		r = ask(cli, &rq, ret, e);
 	if (rq.text.data)

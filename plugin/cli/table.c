@@ -22,7 +22,9 @@ static const struct cli_option pull_options[] = {
 	{OPT_KEEP, "keep", "auto|all|none", "content kept here; auto: what crossed a network"},
 	{OPT_NAME, "name", "NAME", "name of the image; default: made from SRC"},
 	{OPT_PLATFORM, "platform", "OS/ARCH[/VARIANT]", "default: this machine's"},
-	{OPT_TLS_VERIFY, "tls-verify", "true|false", "false: plain HTTP, unchecked certificates"},
+	{OPT_AUTHFILE, "authfile", "FILE", "credentials, as podman login writes them"},
+	{OPT_TLS_VERIFY, "tls-verify", "true|false",
+	 "false: unchecked certificates, or plain HTTP"},
 	END,
 };
 

@@ -10,19 +10,18 @@
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 #include "plugin/engine.h"
-#include "plugin/fill/flight.h"
 #include "plugin/fill/wire.h"
 #include "plugin/keep.h"
 #include "plugin/store/layout.h"
+#include "plugin/store/reader.h"
 
 #define DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
 
-/* One image being resolved: its fetcher, which nothing else will ever use, and a job for it. */
+/* One image being resolved. */
 struct resolver {
-	struct engine *en;     /* borrowed */
-	struct oneshot *proc;  /* owned */
-	struct fetch_job *job; /* owned; large */
-	struct resolved *rs;   /* borrowed */
+	struct engine *en;   /* borrowed */
+	struct reader *docs; /* owned */
+	struct resolved *rs; /* borrowed */
 	struct platform platform;
 	char what[LIMIT_NAME]; /* names the image in errors */
 };
@@ -45,83 +44,12 @@ struct resolved *resolved_free(struct resolved *rs)
 	return NULL;
 }
 
-static void resolver_done(struct resolver *v)
+static struct fetch_job *begin(struct resolver *v, enum fetch_kind op)
 {
-	oneshot_free(v->proc);
-	if (v->job)
-		explicit_bzero(v->job, sizeof(*v->job));
-	free(v->job);
-}
+	struct fetch_job *job = reader_begin(v->docs, op, &v->rs->at, v->what);
 
-/* --- jobs --- */
-
-struct answer {
-	struct buf *out; /* borrowed */
-	struct fetch_note note;
-	bool seen;
-};
-
-static int take_bytes(void *ctx, const struct fetch_note *n, const void *data, struct err *e)
-{
-	struct answer *a = ctx;
-
-	if (n->op != FETCH_BYTES || a->seen)
-		return err_set(e, -EPROTO, "the fetcher broke the protocol");
-	a->seen = true;
-	a->note = *n;
-	a->note.content_type[LIMIT_NAME - 1] = '\0';
-	if (buf_put(a->out, data, n->len) < 0)
-		return err_errno(e, a->out->failed, "%u bytes", n->len);
-	return 0;
-}
-
-static void job_begin(struct resolver *v, enum fetch_kind op, const char *what)
-{
-	struct fetch_job *job = v->job;
-
-	memset(job, 0, sizeof(*job));
-	job->op = op;
-	job->stall_timeout_ms = v->en->slots->settings.stall_timeout_ms;
-	job->connect_timeout_ms = v->en->slots->settings.connect_timeout_ms;
 	job->platform = v->platform;
-	job->source.at = v->rs->at;
-	snprintf(job->what, sizeof(job->what), "%s", what);
-}
-
-static int job_run(struct resolver *v, struct buf *out, struct fetch_note *ret_note, struct err *e)
-{
-	struct answer a = {.out = out};
-	int r;
-
-	r = oneshot_run(v->proc, v->job, NULL, 0, take_bytes, &a, NULL, e);
-	if (r < 0)
-		return r;
-	if (!a.seen)
-		return err_set(e, -EPROTO, "%s: the fetcher gave no answer", v->job->what);
-	if (ret_note)
-		*ret_note = a.note;
-	return 0;
-}
-
-/* A PARSE job over @in; the answer must be exactly @size bytes, which go to @ret. */
-static int parse(struct resolver *v, const struct buf *in, void *ret, size_t size, struct err *e)
-{
-	_cleanup_buf_ struct buf out;
-	int r;
-
-	buf_init(&out, size);
-	if (in->len > LIMIT_SPAN_MAX)
-		return err_set(e, -EFBIG, "%s: too large", v->job->what);
-	if (in->len)
-		memcpy(oneshot_slot(v->proc, 0), in->data, in->len);
-	v->job->len = (uint32_t)in->len;
-	r = job_run(v, &out, NULL, e);
-	if (r < 0)
-		return r;
-	if (out.len != size)
-		return err_set(e, -EPROTO, "%s: the fetcher broke the protocol", v->job->what);
-	memcpy(ret, out.data, size);
-	return 0;
+	return job;
 }
 
 /* --- a local layout --- */
@@ -130,6 +58,7 @@ static int parse(struct resolver *v, const struct buf *in, void *ret, size_t siz
 static int layout_find(struct resolver *v, struct descriptor *ret, struct err *e)
 {
 	_cleanup_buf_ struct buf index;
+	struct fetch_job *job;
 	int r;
 
 	buf_init(&index, LIMIT_MANIFEST);
@@ -142,9 +71,9 @@ static int layout_find(struct resolver *v, struct descriptor *ret, struct err *e
 	r = layout_read(v->en, v->rs->ref.dir, KEEP_LAYOUT_INDEX, &index, e);
 	if (r < 0)
 		return r;
-	job_begin(v, FETCH_PARSE_LAYOUT, v->what);
-	snprintf(v->job->reference, sizeof(v->job->reference), "%s", v->rs->ref.tag);
-	return parse(v, &index, ret, sizeof(*ret), e);
+	job = begin(v, FETCH_PARSE_LAYOUT);
+	snprintf(job->reference, sizeof(job->reference), "%s", v->rs->ref.tag);
+	return reader_parse(v->docs, &index, ret, sizeof(*ret), e);
 }
 
 /* --- documents by digest --- */
@@ -166,20 +95,15 @@ static int read_local(struct resolver *v, const struct descriptor *d, struct buf
 static int read_remote(struct resolver *v, const char *reference, const struct descriptor *d,
 		       struct document *doc, struct err *e)
 {
-	struct fetch_note note;
-	int r;
+	struct fetch_job *job = begin(v, reference ? FETCH_MANIFEST : FETCH_BLOB);
 
-	job_begin(v, reference ? FETCH_MANIFEST : FETCH_BLOB, v->what);
 	if (reference)
-		snprintf(v->job->reference, sizeof(v->job->reference), "%s", reference);
+		snprintf(job->reference, sizeof(job->reference), "%s", reference);
 	if (d) {
-		v->job->source.blob = d->digest;
-		v->job->source.blob_size = d->size;
+		job->source.blob = d->digest;
+		job->source.blob_size = d->size;
 	}
-	r = job_run(v, &doc->bytes, &note, e);
-	if (r == 0)
-		memcpy(doc->content_type, note.content_type, sizeof(doc->content_type));
-	return r;
+	return reader_run(v->docs, &doc->bytes, doc->content_type, e);
 }
 
 /* Whatever brought the bytes: they are what was asked for, or an error. */
@@ -222,6 +146,7 @@ static int find_manifest(struct resolver *v, struct document *doc, struct manife
 {
 	struct descriptor d = {.digest = v->rs->ref.digest};
 	bool by_digest = v->rs->ref.has_digest;
+	struct fetch_job *job;
 	int r = 0;
 
 	if (v->rs->ref.kind == REF_LAYOUT) {
@@ -233,9 +158,9 @@ static int find_manifest(struct resolver *v, struct document *doc, struct manife
 		r = get_manifest(v, by_digest ? &d : NULL, doc, e);
 		if (r < 0)
 			return r;
-		job_begin(v, FETCH_PARSE_MANIFEST, v->what);
-		memcpy(v->job->content_type, doc->content_type, sizeof(doc->content_type));
-		r = parse(v, &doc->bytes, ret, sizeof(*ret), e);
+		job = begin(v, FETCH_PARSE_MANIFEST);
+		memcpy(job->content_type, doc->content_type, sizeof(doc->content_type));
+		r = reader_parse(v->docs, &doc->bytes, ret, sizeof(*ret), e);
 		if (r < 0 || ret->media == MEDIA_MANIFEST)
 			return r;
 		if (ret->media != MEDIA_INDEX)
@@ -287,8 +212,8 @@ static int find_config(struct resolver *v, struct document *doc, struct err *e)
 		r = check_digest(doc, d, v->what, e);
 	if (r < 0)
 		return err_wrap(e, r, "config");
-	job_begin(v, FETCH_PARSE_CONFIG, v->what);
-	r = parse(v, &doc->bytes, ids, sizeof(*ids), e);
+	begin(v, FETCH_PARSE_CONFIG);
+	r = reader_parse(v->docs, &doc->bytes, ids, sizeof(*ids), e);
 	if (r < 0)
 		return r;
 	if (ids->n > LIMIT_LAYERS || ids->n != v->rs->manifest.nlayers)
@@ -305,7 +230,7 @@ static int run(struct resolver *v, struct manifest_doc *doc, struct document *ma
 	struct resolved *rs = v->rs;
 	int r;
 
-	r = oneshot_new(v->en, &v->proc, e);
+	r = reader_new(v->en, &v->docs, e);
 	if (r == 0)
 		r = find_manifest(v, manifest, doc, e);
 	if (r == 0)
@@ -330,16 +255,13 @@ static int resolve_with(struct engine *en, const struct pull_request *rq, struct
 	struct resolver v = {.en = en, .rs = rs, .platform = rq->platform};
 	int r;
 
-	v.job = calloc(1, sizeof(*v.job));
-	if (!doc || !docs || !v.job) {
-		resolver_done(&v);
+	if (!doc || !docs)
 		return err_errno(e, -ENOMEM, "%.200s", rq->src);
-	}
 	buf_init(&docs[0].bytes, LIMIT_MANIFEST);
 	buf_init(&docs[1].bytes, LIMIT_CONFIG);
 	snprintf(v.what, sizeof(v.what), "%.200s", rq->src);
 	r = run(&v, doc, &docs[0], &docs[1], e);
-	resolver_done(&v);
+	reader_free(v.docs);
 	buf_free(&rs->manifest_bytes);
 	buf_free(&rs->config_bytes);
 	rs->manifest_bytes = docs[0].bytes;
@@ -347,21 +269,34 @@ static int resolve_with(struct engine *en, const struct pull_request *rq, struct
 	return r;
 }
 
-static void set_registry(const struct pull_request *rq, struct resolved *rs)
+static int set_registry(const struct pull_request *rq, struct resolved *rs, struct err *e)
 {
 	struct registry_at *at = &rs->at;
+	const char *user = rq->user ? rq->user : "", *secret = rq->secret ? rq->secret : "";
 
 	if (rs->ref.kind != REF_REGISTRY)
-		return;
+		return 0;
+	if (strlen(user) >= sizeof(at->user) || strlen(secret) >= sizeof(at->secret))
+		return err_set(e, -E2BIG,
+			       "%.200s: the user name has more than %d bytes, or the password more "
+			       "than %d",
+			       rq->src, LIMIT_USER - 1, LIMIT_SECRET - 1);
 	memcpy(at->host, rs->ref.host, sizeof(at->host));
 	memcpy(at->repo, rs->ref.repo, sizeof(at->repo));
-	at->plain_http = rs->ref.plain_http || !rq->tls_verify;
+	at->plain_http = rs->ref.plain_http;
 	at->insecure_tls = !rq->tls_verify;
-	snprintf(at->user, sizeof(at->user), "%s", rq->user ? rq->user : "");
-	snprintf(at->secret, sizeof(at->secret), "%s", rq->secret ? rq->secret : "");
+	snprintf(at->user, sizeof(at->user), "%s", user);
+	snprintf(at->secret, sizeof(at->secret), "%s", secret);
+	return 0;
 }
 
-/* The registry was reached and said no: asking it by HTTPS would be told the same. */
+/* Its certificate is not to be looked at, so its having none does not matter. */
+static bool may_be_plain(const struct pull_request *rq, const struct resolved *rs)
+{
+	return rs->ref.kind == REF_REGISTRY && !rs->at.plain_http && !rq->tls_verify;
+}
+
+/* The registry was reached and said no: asking it by plain HTTP would be told the same. */
 static bool final_answer(int r)
 {
 	return r == -ENOENT || r == -EACCES || r == -ENOMEM || r == -EBADMSG || r == -EINVAL;
@@ -371,24 +306,28 @@ int resolve_image(struct engine *en, const struct pull_request *rq, struct resol
 		  struct err *e)
 {
 	_cleanup_(resolved_freep) struct resolved *rs = calloc(1, sizeof(*rs));
-	struct err other = ERR_INIT;
+	struct err why = ERR_INIT;
 	int r;
 
 	if (!rs)
 		return err_errno(e, -ENOMEM, "%.200s", rq->src);
 	r = ref_parse(rq->src, &rs->ref, e);
+	if (r == 0)
+		r = set_registry(rq, rs, e);
 	if (r < 0)
 		return r;
-	set_registry(rq, rs);
-	r = resolve_with(en, rq, rs, e);
-	if (r < 0 && rs->ref.kind == REF_REGISTRY && !rs->ref.plain_http && !rq->tls_verify &&
-	    !final_answer(r)) {
-		rs->at.plain_http = false;
-		if (resolve_with(en, rq, rs, &other) == 0)
-			r = 0;
+	r = resolve_with(en, rq, rs, &why);
+	if (r < 0 && may_be_plain(rq, rs) && !final_answer(r)) {
+		struct err other = ERR_INIT;
+		int again;
+
+		rs->at.plain_http = true;
+		again = resolve_with(en, rq, rs, &other);
+		if (again == 0 || final_answer(again))
+			r = again, why = other;
 	}
 	if (r < 0)
-		return r;
+		return err_take(e, r, why.text, &why.links);
 	*ret = take_ptr(rs);
 	return 0;
 }

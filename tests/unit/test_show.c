@@ -19,7 +19,6 @@
 
 /* The command line is in no archive; what it is made of is tested as it is. */
 #include "plugin/cli/columns.c"
-#include "plugin/cli/login.c"
 #include "plugin/cli/progress.c"
 #include "plugin/cli/show.c"
 #include "tests/unit/output.h"
@@ -150,139 +149,6 @@ static void progress_is_one_line_each_off_terminals(void **state)
 	assert_string_equal(err.text, "layer a 2.0K\nlayer b 1.0K\n");
 }
 
-/* --- credentials --- */
-
-/* A home directory of its own. */
-static int make_home(void **state)
-{
-	static char dir[64];
-
-	snprintf(dir, sizeof(dir), "/tmp/test_cli.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	unsetenv("REGISTRY_AUTH_FILE");
-	unsetenv("XDG_RUNTIME_DIR");
-	unsetenv("DOCKER_CONFIG");
-	setenv("HOME", dir, 1);
-	*state = dir;
-	return 0;
-}
-
-static int drop_home(void **state)
-{
-	return scratch_remove(*state);
-}
-
-static void put(const char *dir, const char *sub, const char *name, const char *text)
-{
-	char path[256];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, sub);
-	for (char *p = path + strlen(dir); p; p = strchr(p + 1, '/')) {
-		char c = *p;
-
-		*p = '\0';
-		mkdir(path, 0700);
-		*p = c;
-	}
-	mkdir(path, 0700);
-	snprintf(path, sizeof(path), "%s/%s/%s", dir, sub, name);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	assert_true(fd >= 0);
-	assert_int_equal(fd_write_full(fd, text, strlen(text)), 0);
-	close(fd);
-}
-
-/* @want: "user/secret", or NULL when none is to be found. */
-static void check_login(const char *source, const char *want)
-{
-	char *user = NULL, *secret = NULL, got[128];
-	struct err e = ERR_INIT;
-	struct ref ref;
-	int r;
-
-	assert_int_equal(ref_parse(source, &ref, &e), 0);
-	r = login_find(&ref, &user, &secret, &e);
-	assert_int_equal(r, want ? 1 : 0);
-	if (!want)
-		return;
-	snprintf(got, sizeof(got), "%s/%s", user, secret);
-	assert_string_equal(got, want);
-	free(user);
-	free(secret);
-}
-
-/* a:b = YTpi, u:pa:ss = dTpwYTpzcw==, user:secret = dXNlcjpzZWNyZXQ= */
-static void logins_are_found(void **state)
-{
-	put(*state, ".config/containers", "auth.json",
-	    "{\"auths\":{\"r.example\":{\"auth\":\"YTpi\"},"
-	    "\"r.example/team\":{\"auth\":\"dTpwYTpzcw==\"},"
-	    "\"docker.io\":{\"auth\":\"dXNlcjpzZWNyZXQ=\"}}}");
-	check_login("r.example/x:1", "a/b");
-	check_login("r.example/team/x:1", "u/pa:ss");
-	check_login("r.example/teams/x:1", "a/b");
-	check_login("docker.io/library/x", "user/secret");
-	check_login("other.example/x", NULL);
-	check_login("oci:/tmp/x", NULL);
-}
-
-static void docker_keys_are_understood(void **state)
-{
-	put(*state, ".docker", "config.json",
-	    "{\"auths\":{\"https://index.docker.io/v1/\":{\"auth\":\"YTpi\"},"
-	    "\"https://h.example:5000\":{\"auth\":\"YTpi\"}},\"credsStore\":\"desktop\"}");
-	check_login("docker.io/library/x", "a/b");
-	check_login("h.example:5000/x", "a/b");
-	check_login("h.example/x", NULL);
-}
-
-static void auth_file_variable_is_alone(void **state)
-{
-	char path[128];
-
-	put(*state, ".config/containers", "auth.json",
-	    "{\"auths\":{\"r.example\":{\"auth\":\"YTpi\"}}}");
-	put(*state, "own", "a.json", "{\"auths\":{}}");
-	snprintf(path, sizeof(path), "%s/own/a.json", (char *)*state);
-	setenv("REGISTRY_AUTH_FILE", path, 1);
-	check_login("r.example/x", NULL);
-	unsetenv("REGISTRY_AUTH_FILE");
-	check_login("r.example/x", "a/b");
-}
-
-static void odd_logins_are_none(void **state)
-{
-	static const char *const bad[] = {"", "YTp", "!!!!", "YWI=", "===="};
-	char text[128];
-
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		snprintf(text, sizeof(text), "{\"auths\":{\"r.example\":{\"auth\":\"%s\"}}}",
-			 bad[i]);
-		put(*state, ".docker", "config.json", text);
-		check_login("r.example/x", NULL);
-	}
-	put(*state, ".docker", "config.json", "{\"auths\":{\"r.example\":{}},\"credHelpers\":{}}");
-	check_login("r.example/x", NULL);
-	put(*state, ".docker", "config.json", "{}");
-	check_login("r.example/x", NULL);
-}
-
-static void damaged_auth_file_is_an_error(void **state)
-{
-	char *user = NULL, *secret = NULL;
-	struct err e = ERR_INIT;
-	struct ref ref;
-
-	put(*state, ".docker", "config.json", "{\"auths\":");
-	assert_int_equal(ref_parse("r.example/x", &ref, NULL), 0);
-	assert_true(login_find(&ref, &user, &secret, &e) < 0);
-	assert_non_null(strstr(e.text, ".docker/config.json"));
-	assert_null(user);
-}
-
-#define at_home(f) cmocka_unit_test_setup_teardown(f, make_home, drop_home)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -295,11 +161,6 @@ int main(void)
 		cmocka_unit_test(names_cannot_steer_the_terminal),
 		cmocka_unit_test(many_rows_are_kept),
 		cmocka_unit_test(progress_is_one_line_each_off_terminals),
-		at_home(logins_are_found),
-		at_home(docker_keys_are_understood),
-		at_home(auth_file_variable_is_alone),
-		at_home(odd_logins_are_none),
-		at_home(damaged_auth_file_is_an_error),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
