@@ -2,6 +2,7 @@
 #include "plugin/store/pull.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,23 +24,30 @@
 #include "plugin/store/space.h"
 #include "plugin/store/whole.h"
 
+/*
+ * While one layer waits for its network another is hashed. More of them would only take the
+ * processors, and the memory for their tables of contents, from those who run.
+ */
+#define LAYERS_AT_ONCE 3
+
 /* One pull. */
 struct pull {
 	struct engine *en;             /* borrowed */
 	const struct pull_request *rq; /* borrowed */
 	const struct watch *watch;     /* borrowed */
 	struct resolved *rs;           /* owned */
-	struct record *rec;            /* owned; filled layer by layer */
-	struct source *from;           /* owned; of the layer in hand */
+	struct record *rec;            /* owned */
+	pthread_mutex_t lock;          /* of what follows */
+	uint32_t next;                 /* the layer that nobody has taken yet */
+	int result;                    /* < 0: a layer failed, and the others are given up */
+	struct err why;
 };
 
 static void pull_done(struct pull *p)
 {
 	resolved_free(p->rs);
 	record_free(p->rec);
-	if (p->from)
-		explicit_bzero(p->from, sizeof(*p->from));
-	free(p->from);
+	pthread_mutex_destroy(&p->lock);
 }
 
 static bool keeps_content(const struct pull *p)
@@ -51,10 +59,8 @@ static bool keeps_content(const struct pull *p)
 
 /* --- one layer --- */
 
-static void set_source(struct pull *p, const struct descriptor *blob)
+static void set_source(const struct pull *p, const struct descriptor *blob, struct source *s)
 {
-	struct source *s = p->from;
-
 	memset(s, 0, sizeof(*s));
 	s->local = p->rs->ref.kind == REF_LAYOUT;
 	if (s->local)
@@ -65,24 +71,39 @@ static void set_source(struct pull *p, const struct descriptor *blob)
 	s->blob_size = blob->size;
 }
 
+/* What the passes over the layers are given: they end with the first of them that fails. */
 static bool cancelled(void *ctx)
 {
-	return watch_cancelled(ctx);
+	struct pull *p = ctx;
+	bool failed;
+
+	pthread_mutex_lock(&p->lock);
+	failed = p->result < 0;
+	pthread_mutex_unlock(&p->lock);
+	return failed || watch_cancelled(p->watch);
 }
 
-static void fill_ingest(struct pull *p, uint32_t i, const char *what, struct ingest *in)
+static int progress(void *ctx, const char *text, uint64_t done, uint64_t total)
+{
+	struct pull *p = ctx;
+
+	return cancelled(p) ? -EPIPE : watch_tell(p->watch, text, done, total);
+}
+
+static void fill_ingest(const struct pull *p, uint32_t i, const char *what, const struct watch *w,
+			struct source *from, struct ingest *in)
 {
 	*in = (struct ingest){
 		.en = p->en,
 		.diff_id = p->rs->diff_ids.id[i],
 		.blob = p->rs->manifest.layers[i],
-		.from = p->from,
+		.from = from,
 		.keep = keeps_content(p),
 		.must = p->rq->keep == PULL_ALL,
 		.what = what,
-		.watch = p->watch,
+		.watch = w,
 	};
-	set_source(p, &in->blob);
+	set_source(p, &in->blob, from);
 }
 
 /* Once more when the disk was full and something idle could go. */
@@ -111,30 +132,93 @@ static int get_layer(struct pull *p, struct ingest *in, struct err *e)
 	return r < 0 ? r : layer_learn_source(p->en, &in->diff_id, &in->scope, in->from, e);
 }
 
-static int pull_layer(struct pull *p, uint32_t i, struct err *e)
+static int pull_layer(struct pull *p, uint32_t i, struct source *from, struct err *e)
 {
+	const struct watch w = {.progress = progress, .cancelled = cancelled, .ctx = p};
 	char what[DIGEST_TEXT + 8] = "layer ";
 	_cleanup_claim_ struct claim c = CLAIM_INIT;
-	struct record_layer *l = &p->rec->layers[i];
 	struct ingest in;
 	int r;
 
 	digest_text(&p->rs->diff_ids.id[i], what + strlen(what));
-	fill_ingest(p, i, what, &in);
+	fill_ingest(p, i, what, &w, from, &in);
 	if (claim_try(&c, CLAIM_INGEST, &in.diff_id) < 0) {
-		(void)watch_tell(p->watch, what, 0, in.blob.size);
-		if (claim_take(&c, CLAIM_INGEST, &in.diff_id, cancelled, (void *)p->watch) < 0)
+		(void)watch_tell(&w, what, 0, in.blob.size);
+		if (claim_take(&c, CLAIM_INGEST, &in.diff_id, cancelled, p) < 0)
 			return err_set(e, -EPIPE, "%s: the client went away", what);
 	}
 	r = get_layer(p, &in, e);
 	if (r < 0)
 		return r;
-	if (watch_tell(p->watch, what, in.blob.size, in.blob.size) < 0)
+	if (watch_tell(&w, what, in.blob.size, in.blob.size) < 0)
 		return err_set(e, -EPIPE, "%s: the client went away", what);
 	/* Its whole tar was hashed here, so every image may use it (law 13). */
-	*l = (struct record_layer){
+	p->rec->layers[i] = (struct record_layer){
 		.diff_id = in.diff_id, .blob = in.blob, .size = in.tar_size, .proved = true};
-	p->rec->nlayers = i + 1;
+	return 0;
+}
+
+/* False: there is none left, or no use in more. */
+static bool take_layer(struct pull *p, uint32_t *ret)
+{
+	bool more;
+
+	pthread_mutex_lock(&p->lock);
+	more = p->result == 0 && p->next < p->rs->manifest.nlayers;
+	if (more)
+		*ret = p->next++;
+	pthread_mutex_unlock(&p->lock);
+	return more;
+}
+
+/* Only the first failure is told: the others may be its doing. */
+static void give_up(struct pull *p, int result, const struct err *why)
+{
+	pthread_mutex_lock(&p->lock);
+	if (p->result == 0) {
+		p->result = result;
+		p->why = *why;
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* As many layers as nobody else takes. */
+static void *pull_some(void *ctx)
+{
+	struct pull *p = ctx;
+	struct source *from = calloc(1, sizeof(*from));
+	struct err e = ERR_INIT;
+	uint32_t i;
+
+	if (!from)
+		give_up(p, err_errno(&e, -ENOMEM, "%.200s", p->rq->src), &e);
+	while (from && take_layer(p, &i)) {
+		int r = pull_layer(p, i, from, &e);
+
+		if (r < 0)
+			give_up(p, r, &e);
+	}
+	if (from)
+		explicit_bzero(from, sizeof(*from));
+	free(from);
+	return NULL;
+}
+
+/* This thread works, too; helpers that cannot be had are done without. */
+static int pull_layers(struct pull *p, struct err *e)
+{
+	pthread_t helper[LAYERS_AT_ONCE - 1];
+	uint32_t n = p->rs->manifest.nlayers, helpers = 0;
+
+	while (helpers < LAYERS_AT_ONCE - 1 && helpers + 1 < n &&
+	       pthread_create(&helper[helpers], NULL, pull_some, p) == 0)
+		helpers++;
+	pull_some(p);
+	while (helpers > 0)
+		pthread_join(helper[--helpers], NULL);
+	if (p->result < 0)
+		return err_take(e, p->result, p->why.text, &p->why.links);
+	p->rec->nlayers = n;
 	return 0;
 }
 
@@ -206,14 +290,13 @@ static int run(struct pull *p, struct err *e)
 	int r;
 
 	p->rec = record_new();
-	p->from = calloc(1, sizeof(*p->from));
-	if (!p->rec || !p->from)
+	if (!p->rec)
 		return err_errno(e, -ENOMEM, "%.200s", p->rq->src);
 	r = resolve_image(p->en, p->rq, &p->rs, e);
 	if (r == 0)
 		r = begin_record(p, e);
-	for (uint32_t i = 0; r == 0 && i < p->rs->manifest.nlayers; i++)
-		r = pull_layer(p, i, e);
+	if (r == 0)
+		r = pull_layers(p, e);
 	if (r == 0)
 		r = parents_make(p->en, p->rec, e);
 	if (r == 0)
@@ -242,6 +325,7 @@ int pull_image(struct engine *en, const struct pull_request *rq, const struct wa
 	_cleanup_(pull_done) struct pull p = {.en = en, .rq = rq, .watch = w};
 	int r;
 
+	pthread_mutex_init(&p.lock, NULL);
 	r = run(&p, e);
 	if (r < 0)
 		return say_full(en, r, e);

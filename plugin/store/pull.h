@@ -28,7 +28,10 @@ struct pull_request {
 	const char *secret;
 };
 
-/* How a long task tells its client where it is, and learns that the client went away. */
+/*
+ * How a long task tells its client where it is, and learns that the client went away. The threads
+ * of one task may call it at the same time.
+ */
 struct watch {
 	int (*progress)(void *ctx, const char *text, uint64_t done, uint64_t total);
 	bool (*cancelled)(void *ctx);
@@ -48,8 +51,9 @@ static inline int watch_tell(const struct watch *w, const char *text, uint64_t d
 
 /*
  * Resolves an image, makes the index of every layer that the store does not know, brings as much
- * content as asked for, and records the image. Tasks only. @ret is the caller's to free. When
- * it fails, layers that were finished stay, others leave nothing.
+ * content as asked for, and records the image. Tasks only. @ret is the caller's to free. Several
+ * layers are made at once. When one fails, the others are given up: those that were finished stay,
+ * others leave nothing.
  */
 int pull_image(struct engine *en, const struct pull_request *rq, const struct watch *w,
 	       struct record **ret, struct err *e);

@@ -168,7 +168,7 @@ _unused_ static void put_names(struct blob *b, const char *const *names, unsigne
 }
 
 /* Pulls and forgets what came of it. */
-static void pull_ok(enum pull_keep keep)
+static inline void pull_ok(enum pull_keep keep)
 {
 	struct record *rec = NULL;
 	struct err e = ERR_INIT;
@@ -193,6 +193,36 @@ static int teardown(void **state)
 	assert_null(engine.layers);
 	fake_stop();
 	return 0;
+}
+
+/* --- what is in the store --- */
+
+static inline bool layer_dir_there(const struct digest *diff_id)
+{
+	char path[128], hex[DIGEST_HEX + 1];
+
+	snprintf(path, sizeof(path), "layers/%s", digest_hex(diff_id, hex));
+	return faccessat(fake.store, path, F_OK, 0) == 0;
+}
+
+static inline int tar_open(const struct digest *diff_id)
+{
+	struct keep_file f = file_of_layer(KEEP_TAR, diff_id, NULL);
+	int fd = store_file_open(fake.store, &f, O_RDONLY, NULL);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static inline void assert_tar_is(const struct blob *b)
+{
+	_cleanup_fd_ int fd = tar_open(&b->diff_id);
+	_cleanup_buf_ struct buf got;
+
+	buf_init(&got, 64u << 20);
+	assert_int_equal(fd_read_all(fd, &got), 0);
+	assert_int_equal(got.len, b->tar.len);
+	assert_memory_equal(got.data, b->tar.data, got.len);
 }
 
 #endif

@@ -17,34 +17,6 @@
 
 static const struct digest shared;
 
-static bool layer_dir_there(const struct digest *diff_id)
-{
-	char path[128], hex[DIGEST_HEX + 1];
-
-	snprintf(path, sizeof(path), "layers/%s", digest_hex(diff_id, hex));
-	return faccessat(fake.store, path, F_OK, 0) == 0;
-}
-
-static int tar_open(const struct digest *diff_id)
-{
-	struct keep_file f = file_of_layer(KEEP_TAR, diff_id, NULL);
-	int fd = store_file_open(fake.store, &f, O_RDONLY, NULL);
-
-	assert_true(fd >= 0);
-	return fd;
-}
-
-static void assert_tar_is(const struct blob *b)
-{
-	_cleanup_fd_ int fd = tar_open(&b->diff_id);
-	_cleanup_buf_ struct buf got;
-
-	buf_init(&got, 64u << 20);
-	assert_int_equal(fd_read_all(fd, &got), 0);
-	assert_int_equal(got.len, b->tar.len);
-	assert_memory_equal(got.data, b->tar.data, got.len);
-}
-
 static void assert_tar_is_hole(const struct blob *b)
 {
 	_cleanup_fd_ int fd = tar_open(&b->diff_id);
@@ -440,75 +412,6 @@ static void a_damaged_index_is_made_anew(void **state)
 
 /* --- clients --- */
 
-struct client {
-	unsigned told, gone_after;
-};
-
-static int told(void *ctx, const char *text, uint64_t done, uint64_t total)
-{
-	struct client *c = ctx;
-
-	assert_non_null(strstr(text, "layer sha256:"));
-	assert_true(done <= total);
-	c->told++;
-	return 0;
-}
-
-static bool gone(void *ctx)
-{
-	struct client *c = ctx;
-
-	return c->gone_after && c->gone_after-- == 1;
-}
-
-static void a_client_that_goes_away_ends_it(void **state)
-{
-	static const enum codec_kind codec[] = {CODEC_GZIP};
-	struct client c = {.gone_after = 2};
-	const struct watch w = {.progress = told, .cancelled = gone, .ctx = &c};
-	struct record *rec = NULL;
-	struct blob b;
-
-	put_layer(&b, CODEC_GZIP, SIZE);
-	put_image(&b, codec, 1);
-	assert_int_equal(pull_with(PULL_ALL, NULL, &w, &rec, NULL), -EPIPE);
-	assert_false(layer_dir_there(&b.diff_id));
-	assert_int_equal(pull_with(PULL_ALL, NULL, &w, &rec, NULL), 0);
-	assert_true(c.told > 0);
-	record_free(rec);
-	blob_free(&b);
-}
-
-static void *pull_thread(void *unused)
-{
-	struct record *rec = NULL;
-	int r = pull_with(PULL_ALL, NULL, NULL, &rec, NULL);
-
-	record_free(rec);
-	return (void *)(intptr_t)r;
-}
-
-static void two_pulls_make_one_layer(void **state)
-{
-	static const enum codec_kind codec[] = {CODEC_GZIP};
-	pthread_t thread[3];
-	struct blob b;
-
-	put_layer(&b, CODEC_GZIP, 2 * SIZE);
-	put_image(&b, codec, 1);
-	for (size_t i = 0; i < ARRAY_LEN(thread); i++)
-		assert_int_equal(pthread_create(&thread[i], NULL, pull_thread, NULL), 0);
-	for (size_t i = 0; i < ARRAY_LEN(thread); i++) {
-		void *r;
-
-		assert_int_equal(pthread_join(thread[i], &r), 0);
-		assert_int_equal((intptr_t)r, 0);
-	}
-	assert_int_equal(fake.creates[KEEP_TAR], 1);
-	assert_tar_is(&b);
-	blob_free(&b);
-}
-
 #define in_store(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -531,8 +434,6 @@ int main(void)
 		in_store(a_full_store),
 		in_store(leftovers_of_a_crash_do_no_harm),
 		in_store(a_damaged_index_is_made_anew),
-		in_store(a_client_that_goes_away_ends_it),
-		in_store(two_pulls_make_one_layer),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
