@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "oci/proxies.h"
+
 struct err;
 
 /*
@@ -19,8 +21,8 @@ struct err;
  *
  * No file is opened (no .netrc, cookies, alt-svc, HSTS; with a CA bundle as text no CA file
  * either) once the first object of the process is made, which reads OpenSSL's settings and the
- * time zone; the latter again and again unless TZ is set, so a process without files sets it. No
- * proxy is taken from the environment, no signal is used, redirects are left to the caller.
+ * time zone; the latter again and again unless TZ is set, so a process without files sets it.
+ * Nothing is taken from the environment, no signal is used, redirects are left to the caller.
  */
 struct http;
 
@@ -30,6 +32,7 @@ struct http_options {
 	const char *ca_pem;          /* borrowed for the life of the object; NULL = system's */
 	size_t ca_pem_len;
 	const char *user_agent; /* copied; not NULL */
+	struct proxies proxies;
 	/* As in struct registry_options. */
 	int (*resolve)(void *arg, const char *host, char *out, size_t size);
 	void *resolve_arg; /* borrowed */

@@ -9,6 +9,7 @@
 #include "oci/base/cleanup.h"
 #include "oci/base/err.h"
 #include "oci/base/limits.h"
+#include "oci/ref.h"
 #include "oci/url.h"
 
 static int add_header(struct http_call *c, const char *name, const char *value)
@@ -90,6 +91,28 @@ static void set_tls(CURL *easy, const struct http_options *opt, bool insecure)
 	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 }
 
+static void set_proxy(CURL *easy, const struct http_options *opt, const char *url)
+{
+	const struct proxies *p = &opt->proxies;
+	const char *proxy = url_is_https(url) ? p->https : p->http;
+	char host[LIMIT_NAME];
+	bool loopback =
+		ref_host_is_loopback(url_host(url, host)); /* its own machine's, to a proxy */
+	struct curl_blob ca = {
+		.data = (void *)opt->ca_pem, .len = opt->ca_pem_len, .flags = CURL_BLOB_NOCOPY};
+
+	/* Empty, and not left out: libcurl would look into the environment. */
+	curl_easy_setopt(easy, CURLOPT_PROXY, proxy && !loopback ? proxy : "");
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, p->none ? p->none : "");
+	/* What is said to the registry is not for the proxy, nor its answer the registry's. */
+	curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	if (opt->ca_pem) {
+		curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO_BLOB, &ca);
+		curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
+	}
+}
+
 void http_call_setup(struct http_call *c, const struct http_request *rq)
 {
 	const struct http_options *opt = &c->h->opt;
@@ -100,7 +123,6 @@ void http_call_setup(struct http_call *c, const struct http_request *rq)
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	/* One transfer at a time: HTTP/2 would add a parser and save nothing. */
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, opt->user_agent);
@@ -120,6 +142,7 @@ void http_call_setup(struct http_call *c, const struct http_request *rq)
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, http_on_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, c);
 	set_tls(easy, opt, rq->insecure_tls);
+	set_proxy(easy, opt, rq->url);
 }
 
 int http_call_build(struct http_call *c, const struct http_request *rq, struct err *e)
@@ -159,6 +182,7 @@ static int transport_code(CURLcode result, long os_errno)
 	case CURLE_OPERATION_TIMEDOUT:
 		return -ETIMEDOUT;
 	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_COULDNT_RESOLVE_PROXY:
 		return -EHOSTUNREACH;
 	case CURLE_COULDNT_CONNECT:
 		return os_errno > 0 ? -(int)os_errno : -ECONNREFUSED;

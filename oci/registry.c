@@ -47,6 +47,7 @@ int registry_new(const struct registry_options *opt, struct registry **ret, stru
 		.stall_timeout_ms = opt->stall_timeout_ms ?: STALL_TIMEOUT_MS,
 		.ca_pem = opt->ca_pem,
 		.ca_pem_len = opt->ca_pem_len,
+		.proxies = opt->proxies,
 		.user_agent = opt->user_agent ?: "tarn/" TARN_VERSION,
 		.resolve = opt->resolve,
 		.resolve_arg = opt->resolve_arg,

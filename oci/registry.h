@@ -8,6 +8,7 @@
 
 #include "oci/base/digest.h"
 #include "oci/base/limits.h"
+#include "oci/proxies.h"
 #include "oci/stream.h"
 
 struct buf;
@@ -35,6 +36,7 @@ struct registry_options {
 	const char *ca_pem;          /* CA bundle as PEM text, borrowed; NULL = the library's own */
 	size_t ca_pem_len;
 	const char *user_agent;
+	struct proxies proxies; /* loopback hosts are never asked through one */
 	/*
 	 * Looks a name up for a process that has no files (libc's resolver reads several): writes
 	 * the addresses of @host into @out, separated by commas, IPv6 in brackets; an empty @out

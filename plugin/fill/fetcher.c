@@ -94,6 +94,16 @@ int fetch_say(struct fetcher_self *f, enum fetch_kind op, struct fetch_note *not
 	return 0;
 }
 
+/* The environment that tarnd was started with; the names are those of Go's net/http. */
+static const char *from_env(const char *upper, const char *lower)
+{
+	const char *value = getenv(upper);
+
+	if (!value || !value[0])
+		value = getenv(lower);
+	return value && value[0] ? value : NULL;
+}
+
 /* Kept from job to job, with its connections and tokens. */
 int fetch_registry(struct fetcher_self *f, struct registry **ret, struct err *e)
 {
@@ -103,6 +113,9 @@ int fetch_registry(struct fetcher_self *f, struct registry **ret, struct err *e)
 		.ca_pem = f->ca_pem,
 		.ca_pem_len = f->ca_pem_len,
 		.user_agent = "tarn/" TARN_VERSION,
+		.proxies = {.http = from_env("HTTP_PROXY", "http_proxy"),
+			    .https = from_env("HTTPS_PROXY", "https_proxy"),
+			    .none = from_env("NO_PROXY", "no_proxy")},
 	};
 
 	if (f->reg && (f->connect_timeout_ms != opt.connect_timeout_ms ||

@@ -111,6 +111,49 @@ secret_is_nowhere() { # secret
 	secret_is_nowhere identity0identity0
 }
 
+start_proxy() {
+	python3 "$RIG_FIXTURES/proxy.py" --port "$RIG/proxy" --log "$RIG/proxied" 3>&- &
+	REGISTRY_PIDS+=($!)
+	rig_wait 20 "the proxy" test -s "$RIG/proxy"
+	PROXY=127.0.0.1:$(cat "$RIG/proxy")
+}
+
+@test "through proxies: HTTPS by a tunnel, plain HTTP, and hosts that are asked directly" {
+	local port
+	openssl req -x509 -newkey rsa:2048 -nodes -keyout "$RIG/key" -out "$RIG/cert" -days 2 \
+		-subj /CN=registry.test -addext subjectAltName=DNS:registry.test 2>/dev/null
+	start_proxy
+	export HTTPS_PROXY=http://$PROXY HTTP_PROXY=http://me:hunter2@$PROXY NO_PROXY=.direct.test
+	start_tarnd
+	unset HTTPS_PROXY HTTP_PROXY NO_PROXY
+	start_pyregistry "$layout" --cert "$RIG/cert" --key "$RIG/key"
+	registry_control '{"auth":"bearer"}'
+	port=${REGISTRY#*:}
+	tarn -q pull --keep none --tls-verify=false --name x "docker://registry.test:$port/x"
+	[ "$(hello x)" = hello ]
+	# It saw where, and nothing of what was said there.
+	jq -se 'length > 0 and all(.method == "CONNECT" and .target == "registry.test:'"$port"'"
+		and (.headers | has("authorization") | not))' "$RIG/proxied"
+	run tarn -q pull --tls-verify=false "docker://x.direct.test:$port/x"
+	[ "$status" = 1 ]
+	[[ $output == *"resolve host: x.direct.test"* ]]
+	[ "$(grep -c direct "$RIG/proxied")" = 0 ]
+
+	# Plain HTTP, where HTTPS does not work.
+	start_pyregistry "$layout"
+	port=${REGISTRY#*:}
+	tarn -q evict --all --wait
+	tarn -q pull --keep none --tls-verify=false --name y "docker://plain.test:$port/y"
+	[ "$(hello y)" = hello ]
+	jq -se '[.[] | select(.method == "GET")] | length > 0 and all(.headers."proxy-authorization")' \
+		"$RIG/proxied"
+	# Our own machine is not asked for at another.
+	: >"$RIG/proxied"
+	tarn -q pull --keep none --name z "docker://$REGISTRY/z"
+	[ ! -s "$RIG/proxied" ]
+	secret_is_nowhere hunter2
+}
+
 @test "a registry that is silent for less than the deadline is a slow read, no more" {
 	start_pyregistry "$layout"
 	settings 'fault.deadline = 30s' 'http.stall_timeout = 1s'
