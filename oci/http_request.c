@@ -96,13 +96,14 @@ static void set_proxy(CURL *easy, const struct http_options *opt, const char *ur
 	const struct proxies *p = &opt->proxies;
 	const char *proxy = url_is_https(url) ? p->https : p->http;
 	char host[LIMIT_NAME];
-	bool loopback =
-		ref_host_is_loopback(url_host(url, host)); /* its own machine's, to a proxy */
 	struct curl_blob ca = {
 		.data = (void *)opt->ca_pem, .len = opt->ca_pem_len, .flags = CURL_BLOB_NOCOPY};
 
+	/* To a proxy that would be its own machine. */
+	if (ref_host_is_loopback(url_host(url, host)))
+		proxy = NULL;
 	/* Empty, and not left out: libcurl would look into the environment. */
-	curl_easy_setopt(easy, CURLOPT_PROXY, proxy && !loopback ? proxy : "");
+	curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : "");
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, p->none ? p->none : "");
 	/* What is said to the registry is not for the proxy, nor its answer the registry's. */
 	curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
