@@ -126,6 +126,7 @@ static int make_shared(const char *name, size_t size, int *ret_fd, void **ret)
 	*ret = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (*ret == MAP_FAILED)
 		return -errno;
+	ward_no_core(*ret, size);
 	*ret_fd = take_fd(&fd);
 	return 0;
 }

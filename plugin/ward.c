@@ -60,6 +60,12 @@ void ward_count_users(struct ward *w)
 	}
 }
 
+/* Where it is not known (before Linux 3.4) passwords are in a core as everything else is. */
+void ward_no_core(void *mem, size_t size)
+{
+	(void)madvise(mem, size, MADV_DONTDUMP);
+}
+
 static void *map_shared(int fd, size_t size)
 {
 	struct stat st;
@@ -68,7 +74,10 @@ static void *map_shared(int fd, size_t size)
 	if (fstat(fd, &st) < 0 || (size_t)st.st_size != size)
 		return NULL;
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	ward_no_core(p, size);
+	return p;
 }
 
 int ward_map(int fd_ward, int fd_slots, struct ward **ret_ward, struct slots **ret_slots)

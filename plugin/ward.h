@@ -130,6 +130,12 @@ void ward_each_fd(struct ward *w, void (*fn)(void *ctx, int32_t *fd), void *ctx)
 /* Sets the layers' users from the root file systems that are live. */
 void ward_count_users(struct ward *w);
 
+/*
+ * Memory that is in no core file: logins for registries are in the slots. (Engine and fetchers
+ * leave no core at all; see isolate.c.)
+ */
+void ward_no_core(void *mem, size_t size);
+
 /* Maps what an earlier tarnd left. -EPROTO: it was one of another version. */
 int ward_map(int fd_ward, int fd_slots, struct ward **ret_ward, struct slots **ret_slots);
 /* NULL-safe. */
