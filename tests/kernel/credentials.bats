@@ -72,7 +72,7 @@ KINDS='
 		reads_for_long
 		lake_umount
 		tarn rm x
-		[ $who != nobody ] || continue
+		[ "$who" != nobody ] || continue
 		# It is not open to everybody.
 		nobody >"$RIG/config.json"
 		run tarn -q pull "docker://$REGISTRY/no$n"
