@@ -71,6 +71,20 @@ pool_is() { [ "$(tarn status --json | jq '.daemon.fetcher_pids | length')" = "$1
 	[ "$(counted events.failed)" = 0 ]
 }
 
+# Then nobody fetches anything, until the next keeper sees to it.
+@test "all fetchers, and the keeper before it has replaced one" {
+	local fetchers keeper
+	mapfile -t fetchers < <(tarnd_pid fetcher)
+	keeper=$(tarnd_pid keeper)
+	kill -KILL "${fetchers[@]}"
+	sleep 0.03
+	kill -KILL "$keeper"
+	start_readers "$TREE/usr/sbin" "$RIG/m/usr/sbin" -j 2
+	rig_wait 10 "a pool of ${#fetchers[@]}" pool_is "${#fetchers[@]}"
+	wait_readers
+	[ "$(counted events.failed)" = 0 ]
+}
+
 @test "engine, fetcher and keeper in turn" { read_under_fire 7 engine fetcher keeper; }
 
 @test "the anchor and the guardian, once each" {
