@@ -87,7 +87,7 @@ static void blame(struct flight *f, struct run *run, int code, const char *text,
 		return;
 	}
 	if (b == BLAME_SOURCE)
-		source_bad(f, l, run->source, run->next, text);
+		source_bad(f, l, run->source, run->next, cut_off(run), text);
 	else
 		source_failed(f, l, run->source, text, retry_after_s, b == BLAME_SOON);
 	if (b == BLAME_DENIED)

@@ -174,7 +174,8 @@ static bool run_start(struct flight *f, struct fetcher *fe, struct layer *l, uin
 	plan_run(s->map, span, l->spans[span].deaths ? 1 : max, look, &view, &p);
 	fill_job(f, l, s, &p);
 	if (blobmap_checkpoint(s->map, p.point, &f->job.from) < 0) {
-		source_bad(f, l, source, span, "its blob map is damaged");
+		source_bad(f, l, source, span, plan_point_end(s->map, span),
+			   "its blob map is damaged");
 		return false;
 	}
 	run.first = run.next = p.first;

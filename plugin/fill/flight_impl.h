@@ -141,8 +141,8 @@ void source_failed(struct flight *f, struct layer *l, uint32_t source, const cha
 		   uint32_t retry_after_s, bool trouble);
 /* After source_failed(): it is not to be pressed with a password that it does not take. */
 void source_denied(struct flight *f, struct layer *l, uint32_t source);
-/* It gave wrong bytes. */
-void source_bad(struct flight *f, struct layer *l, uint32_t source, uint32_t span,
+/* It gave wrong bytes for @span, without which it cannot give those behind it and before @end. */
+void source_bad(struct flight *f, struct layer *l, uint32_t source, uint32_t span, uint32_t end,
 		const char *text);
 void source_good(struct flight *f, struct layer *l, uint32_t source);
 const char *source_name(const struct layer_source *s, char *out, size_t size);

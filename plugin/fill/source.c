@@ -47,7 +47,8 @@ void source_denied(struct flight *f, struct layer *l, uint32_t source)
 						      f->en->slots->settings.deadline_ms);
 }
 
-void source_bad(struct flight *f, struct layer *l, uint32_t source, uint32_t span, const char *text)
+void source_bad(struct flight *f, struct layer *l, uint32_t source, uint32_t span, uint32_t end,
+		const char *text)
 {
 	uint32_t deadline_ms = f->en->slots->settings.deadline_ms;
 	struct layer_source *s = &l->sources[source];
@@ -58,9 +59,10 @@ void source_bad(struct flight *f, struct layer *l, uint32_t source, uint32_t spa
 	snprintf(s->last_error, sizeof(s->last_error), "%s", text);
 	/* A file gives the same bytes again. Before a registry there may have been somebody else.
 	 */
-	if (at_once)
-		l->spans[span].refused |= source_bit(source);
-	else
+	for (uint32_t i = span; i < end && at_once; i++)
+		if (l->spans[i].state == SPAN_QUEUED)
+			l->spans[i].refused |= source_bit(source);
+	if (!at_once)
 		s->not_before_ms = clock_ms() + ms;
 	if (!s->bad)
 		log_error("%s span %" PRIu32 ": %s: %s; it is asked again where no other helps%s",

@@ -208,7 +208,9 @@ static void written(struct span_work *s)
 		source_good(f, s->l, s->source);
 		arrived(s);
 	} else if (s->result == -EBADMSG) {
-		source_bad(f, s->l, s->source, s->span, "its bytes have the wrong digest");
+		/* They could be decoded: what is behind them may be right. */
+		source_bad(f, s->l, s->source, s->span, s->span + 1,
+			   "its bytes have the wrong digest");
 		span_again(f, s->l, s->span);
 	} else if (s->result == -ENOMEM) {
 		source_failed(f, s->l, s->source, "out of memory", 0, false);

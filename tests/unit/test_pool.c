@@ -125,6 +125,55 @@ static void what_ends_on_the_way_is_refused_what_follows(void **state)
 	assert_int_equal(denied_with, EIO);
 }
 
+/* A file gives the same bytes again: nobody waits for what is behind the damage. */
+static void damage_on_the_way_is_refused_what_follows(void **state)
+{
+	struct fixture *x = *state;
+
+	x->en.slots->settings.deadline_ms = 3600000;
+	pretend(x, 6, SPAN_CLEAN);
+	want(x, 8, 8, PRIO_DEMAND);
+	ends_at(x, 5, -EBADMSG);
+	wait_for(&denials, 1);
+	assert_int_equal(denied_span, 8);
+	assert_int_equal(denied_with, EIO);
+	/* What comes before it can be had, and what was only passed is not held against it. */
+	pretend(x, 6, SPAN_ABSENT);
+	assert_int_equal(x->layer.spans[5].refused, 0);
+	want(x, 4, 4, PRIO_DEMAND);
+	add_fetcher(x);
+	wait_state(x, 0, 4, SPAN_CLEAN);
+	tar_is_right(x, 0, 4);
+	assert_int_equal(denials, 1);
+}
+
+/* Whatever a source is failed for, another one is asked for all of it. */
+static void another_source_gives_what_follows(struct fixture *x, int times, int code)
+{
+	add_source(x);
+	pretend(x, 6, SPAN_CLEAN);
+	want(x, 8, 8, PRIO_DEMAND);
+	for (int i = 0; i < times; i++)
+		ends_at(x, 5, code);
+	assert_false(x->sources[1].opened);
+	pretend(x, 6, SPAN_ABSENT);
+	add_fetcher(x);
+	wait_state(x, 0, last_span(x), SPAN_CLEAN);
+	tar_is_right(x, 0, last_span(x));
+	assert_true(x->sources[1].opened);
+	assert_int_equal(denials, 0);
+}
+
+static void what_kills_is_had_from_another_source(void **state)
+{
+	another_source_gives_what_follows(*state, 10, 0);
+}
+
+static void what_is_damaged_is_had_from_another_source(void **state)
+{
+	another_source_gives_what_follows(*state, 1, -EBADMSG);
+}
+
 static int do_want_refused(void *ctx)
 {
 	struct ask *a = ctx;
@@ -267,6 +316,9 @@ int main(void)
 		gzip_test(the_tenth_death_fails_the_source_for_the_span),
 		zstd_test(the_tenth_death_on_the_way_fails_the_source_for_what_follows),
 		zstd_test(what_ends_on_the_way_is_refused_what_follows),
+		zstd_test(damage_on_the_way_is_refused_what_follows),
+		zstd_test(what_kills_is_had_from_another_source),
+		zstd_test(what_is_damaged_is_had_from_another_source),
 		gzip_test(what_another_source_refused_is_merged),
 		gzip_test(who_talks_nonsense_is_dropped),
 		gzip_test(what_a_fetcher_makes_up_is_not_written),
