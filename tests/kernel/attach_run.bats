@@ -181,6 +181,7 @@ container_gone() { ! runc state "$1" 2>/dev/null && nothing_attached; }
 		rc=0
 		wait $pid || rc=$?
 		cat "$RIG/sig.out"
+		echo "status $rc"
 		[ $rc = 9 ]
 		grep -qx got "$RIG/sig.out"
 	done
