@@ -105,5 +105,5 @@ planted() { # commands
 	[ "${status-0}" = 143 ]
 	rig_gone "$(<"$RIG/pid")"
 	[ "$(rig_mounts)" = "$before" ]
-	[ -z "$(find "$TARN_TEST_TMPDIR" -maxdepth 1 -name 'torture.*')" ]
+	[ -z "$(find "$TARN_TEST_TMPDIR" -maxdepth 1 -type d -name 'torture.*')" ]
 }
