@@ -89,6 +89,8 @@ static void set_tls(CURL *easy, const struct http_options *opt, bool insecure)
 	/* The bundle replaces the system's; the built-in directory would be searched beside it. */
 	curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &ca);
 	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO_BLOB, &ca);
+	curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
 }
 
 static void set_proxy(CURL *easy, const struct http_options *opt, const char *url)
@@ -96,8 +98,6 @@ static void set_proxy(CURL *easy, const struct http_options *opt, const char *ur
 	const struct proxies *p = &opt->proxies;
 	const char *proxy = url_is_https(url) ? p->https : p->http;
 	char host[LIMIT_NAME];
-	struct curl_blob ca = {
-		.data = (void *)opt->ca_pem, .len = opt->ca_pem_len, .flags = CURL_BLOB_NOCOPY};
 
 	/* To a proxy that would be its own machine. */
 	if (ref_host_is_loopback(url_host(url, host)))
@@ -108,10 +108,6 @@ static void set_proxy(CURL *easy, const struct http_options *opt, const char *ur
 	/* What is said to the registry is not for the proxy, nor its answer the registry's. */
 	curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
 	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-	if (opt->ca_pem) {
-		curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO_BLOB, &ca);
-		curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
-	}
 }
 
 void http_call_setup(struct http_call *c, const struct http_request *rq)

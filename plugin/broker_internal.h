@@ -72,8 +72,7 @@ int broker_attach(struct broker *b, const struct keep_request *rq, struct answer
 int broker_fetcher_watch(struct broker *b, struct ward_fetcher *f);
 /* Tells the engine of fetchers until the pool is full. */
 void broker_fetchers_begin(struct broker *b);
-/* The same for what an earlier keeper's engine has, whose dead that keeper did not live to replace.
- */
+/* The same for an earlier keeper's engine: that keeper may not have lived to replace what died. */
 void broker_fetchers_resume(struct broker *b);
 /* Kills all of them. They leave the table when their ends are seen. */
 void broker_fetchers_end(struct broker *b);

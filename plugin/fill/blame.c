@@ -79,6 +79,7 @@ static void blame(struct flight *f, struct run *run, int code, const char *text,
 	struct layer *l = run->layer;
 	bool never = f->en->slots->settings.deadline_ms == DEADLINE_NEVER;
 	enum blame b = blame_of(code);
+	uint32_t end;
 
 	if (code == -ECANCELED)
 		return;
@@ -86,8 +87,9 @@ static void blame(struct flight *f, struct run *run, int code, const char *text,
 		blame_death(run);
 		return;
 	}
+	end = cut_off(run);
 	if (b == BLAME_SOURCE)
-		source_bad(f, l, run->source, run->next, cut_off(run), text);
+		source_bad(f, l, run->source, run->next, end, text);
 	else
 		source_failed(f, l, run->source, text, retry_after_s, b == BLAME_SOON);
 	if (b == BLAME_DENIED)
@@ -98,7 +100,7 @@ static void blame(struct flight *f, struct run *run, int code, const char *text,
 	/* Who waits for ever waits for the blob to come back, too. */
 	for (uint32_t i = run->next; i < run->end; i++)
 		if (l->spans[i].stage == STAGE_RUN &&
-		    ((b == BLAME_BLOB && !never) || (b == BLAME_SPAN && i < cut_off(run))))
+		    ((b == BLAME_BLOB && !never) || (b == BLAME_SPAN && i < end)))
 			l->spans[i].refused |= source_bit(run->source);
 }
 

@@ -36,8 +36,10 @@ reads_for_long() {
 	done
 }
 
-no_secret_left() {
-	! grep -rlF "$SECRET" "$TARN_STORE" "$RIG/tarnd.log" "$RIG/tarnd.out"
+# Neither as it is nor as Basic authentication has it.
+no_secret_left() { # user
+	! grep -rlF -e "$SECRET" -e "$(printf '%s:%s' "$1" "$SECRET" | base64 -w 0)" \
+		"$TARN_STORE" "$RIG/tarnd.log" "$RIG/tarnd.out"
 }
 
 # Each as: the registry's control, who we are.
@@ -77,10 +79,27 @@ KINDS='
 		nobody >"$RIG/config.json"
 		run tarn -q pull "docker://$REGISTRY/no$n"
 		[ "$status" = 1 ]
+		[[ $output == *"wants a user name and password"* || $output == *"not authorised"* ]]
 	done <<<"$KINDS"
 	[ $n = 12 ]
 	[ "$(counted events.failed)" = 0 ]
-	no_secret_left
+	no_secret_left me
+}
+
+@test "a file by name: it alone, and it must be there" {
+	net_registry
+	start_tarnd
+	registry_control '{"auth":"basic","user":"me","password":"'$SECRET'"}'
+	password >"$RIG/own.json"
+	tarn -q pull --keep=none --authfile "$RIG/own.json" "docker://$REGISTRY/a"
+	mv "$RIG/own.json" "$RIG/config.json"
+	echo '{}' >"$RIG/own.json"
+	run tarn -q pull --keep=none --authfile "$RIG/own.json" "docker://$REGISTRY/b"
+	[ "$status" = 1 ]
+	[[ $output == *"wants a user name and password"* ]]
+	run tarn -q pull --keep=none --authfile "$RIG/none.json" "docker://$REGISTRY/b"
+	[ "$status" = 1 ]
+	[[ $output == *"none.json: No such file"* ]]
 }
 
 @test "docker-registry: a password, over TLS" {
@@ -111,7 +130,7 @@ KINDS='
 		"$(printf 'ali:open sesame' | base64)" >"$RIG/config.json"
 	net_lake "registry.test:$port/x"
 	reads_for_long
-	SECRET='open sesame' no_secret_left
+	SECRET='open sesame' no_secret_left ali
 	lake_umount
 	nobody >"$RIG/config.json"
 	run tarn -q pull "docker://registry.test:$port/x" --name no

@@ -78,39 +78,6 @@ secret_is_nowhere() { # secret
 	! grep -rqF "$1" "$TARN_STORE" "$RIG/tarnd.log" "$RIG/tarnd.out"
 }
 
-@test "a credential helper, an identity token, a file by name: the password stays in memory" {
-	mkdir "$RIG/bin"
-	cat >"$RIG/bin/docker-credential-vault" <<-'EOF'
-		#!/bin/sh
-		[ "$1" = get ] && read -r server
-		printf '{"ServerURL":"%s","Username":"me","Secret":"hunter2hunter2"}' "$server"
-	EOF
-	chmod +x "$RIG/bin/docker-credential-vault"
-	PATH=$RIG/bin:$PATH
-	export DOCKER_CONFIG=$RIG REGISTRY_AUTH_FILE=
-	start_pyregistry "$layout"
-	start_tarnd
-	for auth in basic bearer; do
-		registry_control '{"auth":"'$auth'","user":"me","password":"hunter2hunter2"}'
-		echo '{}' >"$RIG/config.json"
-		run tarn -q pull --keep none --name no "docker://$REGISTRY/no"
-		[ "$status" = 1 ]
-		echo '{"credHelpers":{"'"$REGISTRY"'":"vault"}}' >"$RIG/config.json"
-		tarn -q pull --keep none --name $auth "docker://$REGISTRY/$auth"
-		[ "$(hello $auth)" = hello ]
-		tarn -q evict --all --wait
-	done
-	registry_control '{"auth":"bearer","user":"me","password":"x","identity":"identity0identity0"}'
-	echo '{"auths":{"'"$REGISTRY"'":{"identitytoken":"identity0identity0"}}}' >"$RIG/own.json"
-	tarn -q pull --keep none --authfile "$RIG/own.json" --name id "docker://$REGISTRY/id"
-	[ "$(hello id)" = hello ]
-	run tarn -q pull --authfile "$RIG/none.json" --name no "docker://$REGISTRY/no"
-	[ "$status" = 1 ]
-	[[ $output == *"none.json: No such file"* ]]
-	secret_is_nowhere hunter2hunter2
-	secret_is_nowhere identity0identity0
-}
-
 start_proxy() {
 	python3 "$RIG_FIXTURES/proxy.py" --port "$RIG/proxy" --log "$RIG/proxied" 3>&- &
 	REGISTRY_PIDS+=($!)
